@@ -1,0 +1,8 @@
+//! Containers, ids, time and buffers that know nothing of MQTT and do no input or output.
+
+pub mod hash;
+pub mod ids;
+pub mod map;
+pub mod random;
+pub mod slab;
+pub mod time;

@@ -1,0 +1,138 @@
+//! The bounds that the core works with, already validated and counted per shard where it says so.
+//!
+//! Every default of the protocol side stands here, once, with its reason.
+
+use std::time::Duration;
+
+/// What happens to a message that finds its session's queue full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum QueueFullPolicy {
+    /// The oldest queued message makes room: a telemetry consumer wants the newest values.
+    #[default]
+    DropOldest,
+    /// The arriving message is dropped.
+    DropNewest,
+}
+
+/// Bounds of one shard. `Limits::default()` is what a broker without configuration uses on one
+/// core; [`Limits::for_shard_count`] divides the process-wide sums.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest packet accepted from a client, fixed header included; announced in CONNACK.
+    /// 16 MiB: larger than any sane message, small enough that some at once do not hurt.
+    pub packet_bytes_max: u32,
+    /// Largest CONNECT. Smaller than `packet_bytes_max`, as the sender is nobody yet; holds the
+    /// largest will payload (64 KiB) with the largest names beside it.
+    pub connect_packet_bytes_max: u32,
+    /// Time from accept to a complete CONNECT.
+    pub connect_timeout: Duration,
+    /// Most levels of a topic name or filter: bounds the work of a match.
+    pub topic_levels_max: u16,
+    /// QoS 1 and 2 messages that a client may have unacknowledged towards us; announced.
+    pub receive_maximum: u16,
+    /// Topic aliases that a client may set; announced. Each may hold a topic name.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases that we set at most towards a client that allows them.
+    pub outbound_topic_alias_maximum: u16,
+    /// Longer (or no) keep alive is replaced by this one and announced; 65,535 leaves all as is.
+    pub keep_alive_max_s: u16,
+    /// Longer session expiry is cut to this one and announced; `u32::MAX` means no end.
+    pub session_expiry_max_s: u32,
+    /// Highest QoS accepted from publishers: 0, 1 or 2; announced.
+    pub qos_max: u8,
+    pub retain_available: bool,
+    pub wildcard_available: bool,
+
+    /// Connections of this shard, whatever their listener.
+    pub connections_max: u32,
+    /// Sessions of this shard, with or without a connection.
+    pub sessions_max: u32,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session_max: u32,
+    /// Unacknowledged QoS 1 and 2 messages towards a client, if its own limit is not smaller.
+    pub inflight_max: u16,
+    /// Messages that wait for one session beyond those in flight.
+    pub queued_messages_max: u32,
+    /// Bytes (topic, properties, payload) that wait for one session.
+    pub queued_bytes_max: u64,
+    pub queue_full: QueueFullPolicy,
+
+    /// Retained messages of this shard.
+    pub retained_messages_max: u64,
+    /// Their bytes.
+    pub retained_bytes_max: u64,
+    /// Largest payload that is retained; a larger one is delivered but not stored.
+    pub retained_payload_bytes_max: u32,
+    /// Retained messages end after this time at the latest; `None`: they stay.
+    pub retained_ttl: Option<Duration>,
+
+    /// Bytes that wait for one client's socket; past it QoS 0 is dropped and counted, QoS 1 and 2
+    /// stay in the session's queue, and the client is not read.
+    pub send_queue_bytes_max: u32,
+    /// A client whose socket takes nothing for this long is closed as a slow consumer.
+    pub send_timeout: Duration,
+    /// Bytes of incomplete packets of all connections of this shard; past it the connection that
+    /// needs more is closed with Quota exceeded.
+    pub reassembly_bytes_max: u64,
+    /// Bytes on the way to one other shard; past it the publishers that feed the link are paused.
+    pub link_bytes_max: u32,
+    /// Messages on the way to one other shard; same policy.
+    pub link_messages_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 16 << 20,
+            connect_packet_bytes_max: 512 << 10,
+            connect_timeout: Duration::from_secs(10),
+            topic_levels_max: 128,
+            receive_maximum: 1024,
+            topic_alias_maximum: 32,
+            outbound_topic_alias_maximum: 16,
+            keep_alive_max_s: u16::MAX,
+            session_expiry_max_s: u32::MAX,
+            qos_max: 2,
+            retain_available: true,
+            wildcard_available: true,
+            connections_max: 4_000_000,
+            sessions_max: 4_000_000,
+            subscriptions_per_session_max: 1_000_000,
+            inflight_max: 1024,
+            queued_messages_max: 10_000,
+            queued_bytes_max: 16 << 20,
+            queue_full: QueueFullPolicy::DropOldest,
+            retained_messages_max: 4_000_000,
+            retained_bytes_max: 1 << 30,
+            retained_payload_bytes_max: 16 << 20,
+            retained_ttl: None,
+            send_queue_bytes_max: 1 << 20,
+            send_timeout: Duration::from_secs(30),
+            reassembly_bytes_max: 512 << 20,
+            link_bytes_max: 1 << 20,
+            link_messages_max: 8192,
+        }
+    }
+}
+
+impl Limits {
+    /// Divides what is configured per process (connections, sessions, retained, reassembly) among
+    /// `shard_count` shards. Homes are spread by a keyed hash, so each share is a quarter larger
+    /// than the mean: a process-wide limit is reached before a shard's share is by chance.
+    #[must_use]
+    pub fn for_shard_count(&self, shard_count: u16) -> Self {
+        if shard_count <= 1 {
+            return self.clone();
+        }
+        let share = |total: u64| (total / u64::from(shard_count)).saturating_mul(5) / 4 + 1;
+        let share_u32 = |total: u32| u32::try_from(share(u64::from(total))).unwrap_or(u32::MAX);
+        Self {
+            connections_max: share_u32(self.connections_max),
+            sessions_max: share_u32(self.sessions_max),
+            retained_messages_max: share(self.retained_messages_max),
+            retained_bytes_max: share(self.retained_bytes_max),
+            reassembly_bytes_max: share(self.reassembly_bytes_max),
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! One network connection's protocol state.
+
+pub mod transmit;

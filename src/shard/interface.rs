@@ -1,0 +1,87 @@
+//! What a shard and its driver (the runtime, the simulator, a test) say to each other.
+
+use crate::base::hash::HomeKey;
+use crate::base::ids::{ConnectionId, ShardId};
+use crate::config::limits::Limits;
+use crate::connection::transmit::Transmit;
+use std::net::SocketAddr;
+
+/// What a shard needs to know at its start, for ever.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    pub id: ShardId,
+    /// Shards of this process, 1 to [`ShardId::COUNT_MAX`].
+    pub shard_count: u16,
+    /// Already divided by [`Limits::for_shard_count`].
+    pub limits: Limits,
+    /// Decides homes; the same for all shards and after every restart.
+    pub home_key: HomeKey,
+    /// Keys the hash maps and feeds the generator; drawn at each start, fixed in the simulator.
+    pub seed: u64,
+}
+
+/// Where a network connection comes from. Unix sockets have no address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionOrigin {
+    pub peer: Option<SocketAddr>,
+    /// Position of the listener in the configuration.
+    pub listener: u16,
+}
+
+/// What the driver does next with a connection that it has just fed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum ReadVerdict {
+    /// Go on reading.
+    Continue,
+    /// Do not read until [`super::Shard::poll_resume`] names the connection. Bytes that had been
+    /// received already may still be fed; they are kept.
+    Pause,
+    /// The shard has ended the connection: [`super::Shard::poll_close`] will name it. Feed nothing.
+    Close,
+    /// The client's session lives at that shard: call [`super::Shard::take_hand_over`] and move
+    /// the socket there. Feed nothing more here.
+    HandOver(ShardId),
+}
+
+/// Why a network connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCause {
+    /// The client sent DISCONNECT.
+    ClientDisconnected,
+    /// The client closed the socket without DISCONNECT, or the network failed.
+    NetworkClosed,
+    /// No complete CONNECT in time.
+    ConnectTimeout,
+    /// Nothing was received for one and a half times the keep alive.
+    KeepAliveTimeout,
+    /// The client broke the protocol; what it did, for the log.
+    ProtocolError(&'static str),
+    /// CONNECT was refused; why, for the log.
+    ConnectRefused(&'static str),
+    /// Another connection uses the same client identifier now.
+    SessionTakenOver,
+    /// The client's socket took nothing for too long.
+    SlowConsumer,
+    /// A limit of this broker was reached; which, for the log.
+    LimitReached(&'static str),
+    /// The broker stops.
+    ServerStopping,
+}
+
+/// A connection that the shard has ended and forgotten. The driver finishes the transmit it may
+/// still hold for it, then sends `last`, all within a bounded time, then closes the socket.
+#[derive(Debug)]
+pub struct Closing {
+    pub connection: ConnectionId,
+    pub cause: CloseCause,
+    pub last: Option<Box<Transmit>>,
+}
+
+/// A connection on its way to its home shard: everything but the socket.
+#[derive(Debug)]
+pub struct HandOver {
+    pub origin: ConnectionOrigin,
+    /// Everything received so far: CONNECT, and what may have come with it.
+    pub received: Vec<u8>,
+}
