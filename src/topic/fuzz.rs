@@ -2,7 +2,9 @@
 
 use super::index::{FilterId, Index};
 use super::names::{self, FilterKind};
-use std::collections::BTreeMap;
+use super::retained::{Cursor, RetainedTree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 /// Few texts, so that filters share levels and topics match; all the special ones among them.
 const LEVELS: [&str; 8] = ["a", "b", "", "$s", "+", "+", "#", "c"];
@@ -124,4 +126,117 @@ fn compare_texts(index: &Index<u8, u64>, model: &Model) {
         let is_exact = !topic_filter.contains(['+', '#']);
         assert_eq!(id.kind() == FilterKind::Exact, is_exact);
     }
+}
+
+/// A lookup in progress, and what has to come out of it.
+struct Lookup {
+    topic_filter: String,
+    cursor: Cursor,
+    /// Matching names that have been stored since the lookup began.
+    stayed: BTreeSet<String>,
+    /// Matching names that have been stored at some time since then.
+    seen: BTreeSet<String>,
+    found: Vec<String>,
+}
+
+/// Turns `bytes` into operations on a [`RetainedTree`] and compares it with a plain map; lookups
+/// run in slices with changes between them.
+pub fn exercise_retained(bytes: &[u8]) {
+    let mut input = bytes.iter().copied();
+    let mut tree = RetainedTree::new(u64::from(input.next().unwrap_or(0)));
+    let mut stored = BTreeSet::new();
+    let mut lookup = None;
+    while let Some(operation) = input.next() {
+        let topic = take_topic(&mut input);
+        match operation % 4 {
+            0 | 1 => store(&mut tree, &mut stored, &mut lookup, &topic),
+            2 => {
+                assert_eq!(tree.remove(&topic).is_some(), stored.remove(&topic));
+                lookup.iter_mut().for_each(|lookup: &mut Lookup| {
+                    lookup.stayed.remove(&topic);
+                });
+            }
+            _ => {
+                let lookup_now = lookup.take().or_else(|| begin(&stored, &topic));
+                lookup = lookup_now.and_then(|l| go_on(&tree, l, usize::from(operation >> 2)));
+            }
+        }
+        assert_eq!(tree.get(&topic).is_some(), stored.contains(&topic));
+        assert_eq!(tree.len(), stored.len());
+        tree.assert_invariants();
+    }
+    while let Some(rest) = lookup {
+        lookup = go_on(&tree, rest, 9);
+    }
+    for topic_name in &stored {
+        assert_eq!(tree.remove(topic_name).as_ref(), Some(topic_name));
+    }
+    tree.assert_invariants();
+}
+
+fn store(
+    tree: &mut RetainedTree<String>,
+    stored: &mut BTreeSet<String>,
+    lookup: &mut Option<Lookup>,
+    topic_name: &str,
+) {
+    if names::validate_topic_name(topic_name, LEVELS_MAX).is_err() {
+        return;
+    }
+    let previous = tree.insert(topic_name, topic_name.to_owned());
+    assert_eq!(previous.is_none(), stored.insert(topic_name.to_owned()));
+    if let Some(lookup) = lookup
+        && names::matches(&lookup.topic_filter, topic_name)
+    {
+        lookup.seen.insert(topic_name.to_owned());
+    }
+}
+
+fn begin(stored: &BTreeSet<String>, topic_filter: &str) -> Option<Lookup> {
+    names::validate_topic_filter(topic_filter, LEVELS_MAX).ok()?;
+    let matching = stored
+        .iter()
+        .filter(|name| names::matches(topic_filter, name));
+    let matching: BTreeSet<_> = matching.cloned().collect();
+    Some(Lookup {
+        topic_filter: topic_filter.to_owned(),
+        cursor: Cursor::default(),
+        stayed: matching.clone(),
+        seen: matching,
+        found: Vec::new(),
+    })
+}
+
+/// One slice of a small number of visits and matches; `None` when the lookup came to its end.
+fn go_on(tree: &RetainedTree<String>, mut lookup: Lookup, bound: usize) -> Option<Lookup> {
+    let (visits_max, mut room) = (1 + bound % 7, 1 + bound % 4);
+    let found = &mut lookup.found;
+    let cursor = tree.lookup(
+        &lookup.topic_filter,
+        &lookup.cursor,
+        visits_max,
+        |topic_name| {
+            if room == 0 {
+                return ControlFlow::Break(());
+            }
+            room -= 1;
+            found.push(topic_name.clone());
+            ControlFlow::Continue(())
+        },
+    );
+    let found: BTreeSet<_> = lookup.found.iter().cloned().collect();
+    assert!(found.is_subset(&lookup.seen), "{}", lookup.topic_filter);
+    for topic_name in &lookup.stayed {
+        let count = lookup
+            .found
+            .iter()
+            .filter(|&name| name == topic_name)
+            .count();
+        assert!(
+            count <= 1 && (cursor.is_some() || count == 1),
+            "{topic_name:?}"
+        );
+    }
+    lookup.cursor = cursor?;
+    Some(lookup)
 }

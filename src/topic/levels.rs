@@ -15,6 +15,12 @@ impl LevelId {
     pub(super) const MAX: Self = Self(Slot::MAX);
     /// `+` in the place of a text.
     pub(super) const ANY: Self = Self::MAX;
+
+    /// The next greater one, if there can be any.
+    pub(super) fn successor(self) -> Option<Self> {
+        let number = self.0.number().checked_add(1)?;
+        Some(Self(Slot::from_number(number)))
+    }
 }
 
 /// The texts in use, each with a count. Nothing is kept of a text that nobody uses any more.

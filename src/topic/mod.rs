@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod index;
 mod levels;
 pub mod names;
+pub mod retained;
 mod subscribers;
 #[cfg(test)]
 mod tests;

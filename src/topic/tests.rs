@@ -1,11 +1,13 @@
 //! Index and trie against the plain definition, and their cost.
 
-use super::fuzz::exercise_index;
+use super::fuzz::{exercise_index, exercise_retained};
 use super::index::Index;
 use super::names::FilterKind;
+use super::retained::{Cursor, RetainedTree};
 use super::trie::Trie;
 use crate::base::random::Random;
 use proptest::prelude::*;
+use std::ops::ControlFlow;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
@@ -16,6 +18,14 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..2000),
     ) {
         exercise_index(&bytes);
+    }
+
+    // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1] [MQTT-4.7.3-4]
+    #[test]
+    fn retained_lookup_in_slices_equals_plain_matching_while_names_come_and_go(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+    ) {
+        exercise_retained(&bytes);
     }
 }
 
@@ -89,4 +99,61 @@ fn match_visits_each_node_once_when_wildcards_are_stacked() {
     found.clear();
     trie.matches(&["a"; 13].join("/"), &mut found);
     assert_eq!(found, []);
+}
+
+/// 100 devices with 100 sensors each, beside 10,000 names that are none of their business.
+fn house() -> RetainedTree<String> {
+    let mut tree = RetainedTree::new(1);
+    for device in 0..100 {
+        for sensor in 0..100 {
+            let topic_name = format!("device/{device}/{sensor}");
+            tree.insert(&topic_name, topic_name.clone());
+            tree.insert(&format!("other/{sensor}/{device}/x"), String::new());
+        }
+    }
+    tree
+}
+
+#[test]
+fn lookup_visits_only_what_can_match() {
+    let tree = house();
+    let check = |topic_filter: &str, expected_count: usize, visits_max: usize| {
+        let mut found = Vec::new();
+        let rest = tree.lookup(topic_filter, &Cursor::default(), visits_max, |topic_name| {
+            found.push(topic_name.clone());
+            ControlFlow::Continue(())
+        });
+        assert!(rest.is_none(), "{topic_filter}");
+        assert_eq!(found.len(), expected_count, "{topic_filter}");
+    };
+    // Root, then one node per level of text; each node of a wildcard.
+    check("device/7/8", 1, 1 + 3);
+    check("device/+/8", 100, 1 + 1 + 200);
+    check("device/7/#", 100, 1 + 2 + 100);
+    check("device/7/8/#", 1, 1 + 3);
+    check("device/7/nothing", 0, 0);
+    check("+/7/8", 1, 1 + 2 + 2 + 2);
+    check("device/#", 10_000, 1 + 1 + 100 + 10_000);
+}
+
+#[test]
+fn lookup_comes_back_to_the_value_that_found_no_room() {
+    let tree = house();
+    let mut cursor = Some(Cursor::default());
+    let mut found = Vec::new();
+    while let Some(from) = cursor {
+        let mut room = 7;
+        cursor = tree.lookup("device/+/5", &from, usize::MAX, |topic_name| {
+            if room == 0 {
+                return ControlFlow::Break(());
+            }
+            room -= 1;
+            found.push(topic_name.clone());
+            ControlFlow::Continue(())
+        });
+    }
+    assert_eq!(found.len(), 100);
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 100, "each once");
 }
