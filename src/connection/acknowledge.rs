@@ -3,18 +3,12 @@
 //! An acknowledgement leaves when every condition of its message is met (each interested shard
 //! has accepted it) and all before it have left [MQTT-4.6.0-2].
 
-use crate::codec::{PacketId, ReasonCode};
+use crate::codec::{AckKind, PacketId, ReasonCode};
 use std::collections::VecDeque;
-
-/// Which packet acknowledges.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AckKind {
-    PubAck,
-    PubRec,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PendingAck {
+    /// PUBACK or PUBREC.
     pub kind: AckKind,
     pub packet_id: PacketId,
     pub reason_code: ReasonCode,

@@ -6,6 +6,9 @@ use crate::codec::{PacketId, QosLevel};
 use crate::config::limits::QueueFullPolicy;
 use std::collections::VecDeque;
 
+/// Fewer entries than this are not worth compacting.
+const COMPACT_FROM: usize = 64;
+
 /// What the client must answer next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
@@ -218,7 +221,17 @@ impl Outbound {
         if self.inflight.is_empty() {
             self.ids_unordered = false;
         }
+        self.compact();
         Acknowledged::Expected(delivery)
+    }
+
+    /// Frees the places of messages that are done behind one that stays, when they are the most:
+    /// otherwise a single slow message would in the end stop all others.
+    fn compact(&mut self) {
+        let open = usize::from(self.sent_count);
+        if self.unsent == 0 && self.inflight.len() > COMPACT_FROM.max(2 * open) {
+            self.inflight.retain(|entry| entry.stage != Stage::Done);
+        }
     }
 
     /// Puts a message behind those that wait. What the limits push out, by policy the oldest or

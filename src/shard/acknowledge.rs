@@ -5,9 +5,8 @@ use super::input::Flow;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
-    Ack, AckPacket, PacketId, ProtocolError, ProtocolVersion, ReasonCode, encode_ack,
+    Ack, AckKind, PacketId, ProtocolError, ProtocolVersion, ReasonCode, encode_ack,
 };
-use crate::connection::acknowledge::AckKind;
 use crate::session::outbound::Acknowledged;
 
 /// Towards publishers.
@@ -18,12 +17,8 @@ impl Shard {
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
         let version = connection.version;
         while let Some(ack) = connection.pending_acks.pop_ready() {
-            let kind = match ack.kind {
-                AckKind::PubAck => AckPacket::PubAck,
-                AckKind::PubRec => AckPacket::PubRec,
-            };
             wire.enqueue(id, connection, |out| {
-                encode_ack(kind, ack.packet_id, ack.reason_code, None, version, out);
+                encode_ack(ack.kind, ack.packet_id, ack.reason_code, None, version, out);
             });
         }
         if connection.paused {
@@ -37,14 +32,14 @@ impl Shard {
         let known = session.inbound.release(ack.packet_id);
         let reason_code =
             if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.enqueue_ack(id, AckPacket::PubComp, ack.packet_id, reason_code);
+        self.enqueue_ack(id, AckKind::PubComp, ack.packet_id, reason_code);
         Flow::Done
     }
 
     fn enqueue_ack(
         &mut self,
         id: ConnectionId,
-        kind: AckPacket,
+        kind: AckKind,
         packet_id: PacketId,
         reason_code: ReasonCode,
     ) {
@@ -90,7 +85,7 @@ impl Shard {
             // Not known any more: PUBREL ends the exchange for the client.
             Acknowledged::Unexpected => ReasonCode::PacketIdentifierNotFound,
         };
-        self.enqueue_ack(id, AckPacket::PubRel, ack.packet_id, reason_code);
+        self.enqueue_ack(id, AckKind::PubRel, ack.packet_id, reason_code);
         Flow::Done
     }
 

@@ -149,7 +149,7 @@ impl Shard {
     pub(super) fn remove_subscription(&mut self, session_index: u32, filter: FilterId) {
         let mut text = String::new();
         self.index.filter_text(filter, &mut text);
-        let kind = self.index.kind(filter);
+        let kind = filter.kind();
         let removed = self.index.remove_by_id(filter, session_index);
         if removed.is_some_and(|removed| removed.last) {
             self.withdraw(&text, kind);

@@ -13,12 +13,11 @@ use crate::topic::trie::Trie;
 pub(super) struct Interest {
     exact: Map<u64, ShardSet>,
     wildcard: Trie<ShardId, ()>,
-    matched: Vec<(ShardId, ())>,
 }
 
 impl Interest {
     pub(super) fn new(seed: u64) -> Self {
-        Self { exact: map(seed), wildcard: Trie::new(seed), matched: Vec::new() }
+        Self { exact: map(seed), wildcard: Trie::new(seed) }
     }
 
     pub(super) fn set_exact(&mut self, shard: ShardId, hash: u64, wanted: bool) {
@@ -43,11 +42,9 @@ impl Interest {
     /// The shards that want a topic name with the given hash.
     pub(super) fn shards(&mut self, topic_name: &str, hash: u64) -> ShardSet {
         let mut shards = self.exact.get(&hash).copied().unwrap_or_default();
-        self.matched.clear();
-        self.wildcard.matches(topic_name, &mut self.matched);
-        for (shard, ()) in &self.matched {
-            shards.insert(*shard);
-        }
+        self.wildcard.for_each_match(topic_name, |interested| {
+            interested.iter().for_each(|(shard, ())| shards.insert(*shard));
+        });
         shards
     }
 

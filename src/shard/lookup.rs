@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 /// Tree nodes visited and messages answered in one slice: some tens of microseconds.
-const SLICE_VISITS_MAX: usize = 1024;
+const SLICE_VISITS_MAX: usize = 256;
 const SLICE_ANSWERS_MAX: usize = 64;
 /// A slice ends behind the message that reaches this sum: so much may come on top of a full send
 /// queue, as answers to a lookup are not dropped.
@@ -286,7 +286,7 @@ impl Shard {
         let retained = &self.retained;
         let cursor = retained.tree.lookup(
             &query.filter,
-            query.cursor.unwrap_or_default(),
+            &query.cursor.unwrap_or_default(),
             SLICE_VISITS_MAX,
             |slot| {
                 if found.len() >= SLICE_ANSWERS_MAX || found_bytes >= SLICE_BYTES_MAX {

@@ -125,7 +125,7 @@ impl Shard {
             interest: Interest::new(seed),
             announced: Announced::new(seed),
             barriers: Barriers::default(),
-            retained: Retained::default(),
+            retained: Retained::new(seed),
             lookups: Lookups::new(seed),
             links: (0..shard_count).map(|_| Link::default()).collect(),
             wheel: Wheel::new(Instant::ZERO),

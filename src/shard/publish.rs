@@ -8,10 +8,10 @@ use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardSet};
 use crate::base::time::Instant;
 use crate::codec::{
-    MessageParts, PacketId, ProtocolError, ProtocolVersion, Publish, QosLevel, ReasonCode,
+    AckKind, MessageParts, PacketId, ProtocolError, ProtocolVersion, Publish, QosLevel, ReasonCode,
     SharedMessage,
 };
-use crate::connection::acknowledge::{AckKind, PendingAck};
+use crate::connection::acknowledge::PendingAck;
 use crate::topic::names::validate_topic_name;
 use bytes::Bytes;
 use std::rc::Rc;

@@ -29,13 +29,11 @@ struct Entry {
     timer: Option<TimerId>,
 }
 
-impl Default for Retained {
-    fn default() -> Self {
-        Self { tree: RetainedTree::default(), entries: Slab::new(u32::MAX), bytes: 0 }
-    }
-}
-
 impl Retained {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { tree: RetainedTree::new(seed), entries: Slab::new(u32::MAX), bytes: 0 }
+    }
+
     pub(super) fn message(&self, slot: u32) -> Option<&SharedMessage> {
         self.entries.get(slot).map(|entry| &entry.message)
     }
