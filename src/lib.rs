@@ -3,6 +3,7 @@
 //! `src/ARCHITECTURE.md` is the map.
 
 pub mod base;
+pub mod codec;
 pub mod config;
 pub mod connection;
 pub mod shard;
