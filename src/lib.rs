@@ -6,5 +6,7 @@ pub mod base;
 pub mod codec;
 pub mod config;
 pub mod connection;
+pub mod metrics;
+pub mod session;
 pub mod shard;
 pub mod topic;

@@ -40,7 +40,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const ORIGIN: ConnectionOrigin = ConnectionOrigin { peer: None, listener: 0 };
+const ORIGIN: ConnectionOrigin = ConnectionOrigin {
+    peer: None,
+    listener: 0,
+};
 const KEY: HomeKey = HomeKey::new([7; 16]);
 
 /// Two shards and the wires between them; moving things allocates nothing.
@@ -70,7 +73,11 @@ impl Pair {
             })
         };
         let shards = [shard(0), shard(1)];
-        Self { shards, now: Instant::from_micros(1), subscribers: Vec::new() }
+        Self {
+            shards,
+            now: Instant::from_micros(1),
+            subscribers: Vec::new(),
+        }
     }
 
     /// Moves everything between shards and to the sockets until nothing is left.
@@ -87,7 +94,9 @@ impl Pair {
                 while let Some((id, transmit)) = self.shards[index].poll_transmit() {
                     let it = self.subscribers.iter_mut();
                     for subscriber in it.filter(|it| it.shard == index && it.id == id) {
-                        transmit.slices().for_each(|it| subscriber.received.extend(it));
+                        transmit
+                            .slices()
+                            .for_each(|it| subscriber.received.extend(it));
                     }
                     self.shards[index].on_transmitted(self.now, id, transmit);
                     moved = true;
@@ -104,12 +113,11 @@ impl Pair {
     fn client(&mut self, shard: usize, filter: Option<(&str, u8)>) -> ConnectionId {
         let name = (0..)
             .map(|number| format!("client-{number}"))
-            .find(|name| {
-                KEY.home(name.as_bytes(), 2).index() == shard
-                    && !self.knows(shard, name)
-            })
+            .find(|name| KEY.home(name.as_bytes(), 2).index() == shard && !self.knows(shard, name))
             .unwrap();
-        let id = self.shards[shard].on_connection_opened(self.now, ORIGIN).unwrap();
+        let id = self.shards[shard]
+            .on_connection_opened(self.now, ORIGIN)
+            .unwrap();
         let mut connect = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
         connect.extend([0, u8::try_from(name.len()).unwrap()]);
         connect.extend(name.as_bytes());
@@ -126,7 +134,10 @@ impl Pair {
 
     fn knows(&self, shard: usize, name: &str) -> bool {
         (0..64).any(|index| {
-            let id = ConnectionId { index, generation: 0 };
+            let id = ConnectionId {
+                index,
+                generation: 0,
+            };
             self.shards[shard].client_id(id) == Some(name)
         })
     }
@@ -185,7 +196,11 @@ fn warm_publish_path_allocates_nothing() {
         // Two at the publisher's shard, one of them with a wildcard, and two at the other.
         for (shard, filter) in [(0, "a/b"), (0, "a/+"), (1, "a/b"), (1, "#")] {
             let id = pair.client(shard, Some((filter, qos)));
-            pair.subscribers.push(Subscriber { shard, id, received: Vec::with_capacity(4096) });
+            pair.subscribers.push(Subscriber {
+                shard,
+                id,
+                received: Vec::with_capacity(4096),
+            });
         }
         let packet_id: &[u8] = if qos > 0 { &[0, 1] } else { &[] };
         let body = [&[0, 3, b'a', b'/', b'b'][..], packet_id, &[1; 64]].concat();

@@ -101,6 +101,12 @@ impl Message {
         &self.body[self.payload_start as usize..]
     }
 
+    /// Topic name, properties and payload in one piece.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Properties and payload in one piece.
     #[must_use]
     pub fn properties_and_payload(&self) -> &[u8] {

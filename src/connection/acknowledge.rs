@@ -47,7 +47,10 @@ impl PendingAcks {
     /// The number that the next [`Self::push`] gives out.
     #[must_use]
     pub fn next_number(&self) -> u32 {
-        #[allow(clippy::cast_possible_truncation, reason = "bounded by the receive maximum")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "bounded by the receive maximum"
+        )]
         self.first_number.wrapping_add(self.pending.len() as u32)
     }
 

@@ -14,7 +14,10 @@ pub struct InboundAliases {
 impl InboundAliases {
     #[must_use]
     pub const fn new(maximum: u16) -> Self {
-        Self { names: Vec::new(), maximum }
+        Self {
+            names: Vec::new(),
+            maximum,
+        }
     }
 
     /// Sets an alias that came with a topic name [MQTT-3.3.2-12]. Setting it again to the same
@@ -33,10 +36,14 @@ impl InboundAliases {
     /// The topic name behind an alias that came without one.
     pub fn resolve(&self, alias: u16) -> Result<Rc<str>, ProtocolError> {
         let index = self.index(alias)?;
-        self.names.get(index).cloned().flatten().ok_or(ProtocolError {
-            reason_code: ReasonCode::ProtocolError,
-            context: "topic alias was never set",
-        })
+        self.names
+            .get(index)
+            .cloned()
+            .flatten()
+            .ok_or(ProtocolError {
+                reason_code: ReasonCode::ProtocolError,
+                context: "topic alias was never set",
+            })
     }
 
     /// 0 and values above the announced maximum are refused [MQTT-3.3.2-8], [MQTT-3.3.2-9].
@@ -74,7 +81,10 @@ impl OutboundAliases {
     /// `maximum`: the smaller of the client's Topic Alias Maximum [MQTT-3.1.2-26] and our own.
     #[must_use]
     pub const fn new(maximum: u16) -> Self {
-        Self { names: Vec::new(), maximum }
+        Self {
+            names: Vec::new(),
+            maximum,
+        }
     }
 
     /// Chooses for a topic name with the given hash; the PUBLISH must then really be sent.
@@ -90,7 +100,10 @@ impl OutboundAliases {
         OutboundAlias::None
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "index is below maximum, a u16")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "index is below maximum, a u16"
+    )]
     const fn alias(index: usize) -> u16 {
         index as u16 + 1
     }

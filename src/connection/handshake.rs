@@ -1,6 +1,8 @@
 //! CONNECT -> what both sides keep to for the life of the connection, and the CONNACK that says so.
 
-use crate::codec::{Connect, ConnAckProperties, ProtocolError, ProtocolVersion, QosLevel, ReasonCode};
+use crate::codec::{
+    ConnAckProperties, Connect, ProtocolError, ProtocolVersion, QosLevel, ReasonCode,
+};
 use crate::config::limits::Limits;
 use crate::session::EXPIRY_NEVER_S;
 
@@ -35,7 +37,10 @@ pub fn negotiate(connect: &Connect<'_>, limits: &Limits) -> Result<Negotiated, P
     negotiate_will(connect, limits)?;
     let properties = &connect.properties;
     if properties.authentication_method.is_some() {
-        return refuse(ReasonCode::BadAuthenticationMethod, "no authentication method is supported");
+        return refuse(
+            ReasonCode::BadAuthenticationMethod,
+            "no authentication method is supported",
+        );
     }
     let keep_alive_s = effective_keep_alive(connect.keep_alive_s, limits);
     // Before 5.0 the server cannot tell the client, so the client's own value stays.
@@ -56,7 +61,10 @@ pub fn negotiate(connect: &Connect<'_>, limits: &Limits) -> Result<Negotiated, P
         keep_alive_overridden: keep_alive_s != connect.keep_alive_s,
         session_expiry_interval_s,
         session_expiry_overridden: session_expiry_interval_s != wanted_expiry_s,
-        window: properties.receive_maximum.unwrap_or(u16::MAX).min(limits.inflight_max),
+        window: properties
+            .receive_maximum
+            .unwrap_or(u16::MAX)
+            .min(limits.inflight_max),
         client_packet_bytes_max: properties.maximum_packet_size.unwrap_or(u32::MAX),
         topic_alias_maximum: limits.topic_alias_maximum,
         outbound_topic_alias_maximum: properties
@@ -79,12 +87,17 @@ fn negotiate_client_id(connect: &Connect<'_>) -> Result<(), ProtocolError> {
     if allowed {
         return Ok(());
     }
-    refuse(ReasonCode::ClientIdentifierNotValid, "empty client identifier")
+    refuse(
+        ReasonCode::ClientIdentifierNotValid,
+        "empty client identifier",
+    )
 }
 
 /// [MQTT-3.2.2-12], [MQTT-3.2.2-13].
 fn negotiate_will(connect: &Connect<'_>, limits: &Limits) -> Result<(), ProtocolError> {
-    let Some(will) = &connect.will else { return Ok(()) };
+    let Some(will) = &connect.will else {
+        return Ok(());
+    };
     if will.qos as u8 > limits.qos_max {
         return refuse(ReasonCode::QosNotSupported, "will QoS above the maximum");
     }
@@ -104,7 +117,10 @@ fn effective_keep_alive(asked_s: u16, limits: &Limits) -> u16 {
 }
 
 const fn refuse<T>(reason_code: ReasonCode, context: &'static str) -> Result<T, ProtocolError> {
-    Err(ProtocolError { reason_code, context })
+    Err(ProtocolError {
+        reason_code,
+        context,
+    })
 }
 
 /// The CONNACK properties of an accepted 5.0 connection: only what differs from the defaults of
@@ -126,11 +142,12 @@ pub fn conn_ack_properties<'a>(
         retain_available: (!limits.retain_available).then_some(false),
         maximum_packet_size: Some(limits.packet_bytes_max),
         assigned_client_identifier,
-        topic_alias_maximum: (limits.topic_alias_maximum > 0)
-            .then_some(limits.topic_alias_maximum),
+        topic_alias_maximum: (limits.topic_alias_maximum > 0).then_some(limits.topic_alias_maximum),
         wildcard_subscription_available: (!limits.wildcard_available).then_some(false),
         shared_subscription_available: Some(false),
-        server_keep_alive_s: negotiated.keep_alive_overridden.then_some(negotiated.keep_alive_s),
+        server_keep_alive_s: negotiated
+            .keep_alive_overridden
+            .then_some(negotiated.keep_alive_s),
         ..ConnAckProperties::default()
     }
 }

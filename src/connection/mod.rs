@@ -75,7 +75,10 @@ pub struct Connection {
     /// In the `paused` list of a full link.
     pub waits_for_link: bool,
     /// Numbers of the retained lookups asked for and not finished; the first one is under way.
-    #[allow(clippy::box_collection, reason = "8 bytes in an idle connection instead of 32")]
+    #[allow(
+        clippy::box_collection,
+        reason = "8 bytes in an idle connection instead of 32"
+    )]
     pub lookups: Option<Box<VecDeque<u64>>>,
 }
 
@@ -120,12 +123,14 @@ impl Connection {
         self.request_problem_information = negotiated.request_problem_information;
         self.connected_with_expiry = negotiated.session_expiry_interval_s > 0;
         if negotiated.version == ProtocolVersion::V5 && negotiated.topic_alias_maximum > 0 {
-            self.inbound_aliases =
-                Some(Box::new(InboundAliases::new(negotiated.topic_alias_maximum)));
+            self.inbound_aliases = Some(Box::new(InboundAliases::new(
+                negotiated.topic_alias_maximum,
+            )));
         }
         if negotiated.outbound_topic_alias_maximum > 0 {
-            self.outbound_aliases =
-                Some(Box::new(OutboundAliases::new(negotiated.outbound_topic_alias_maximum)));
+            self.outbound_aliases = Some(Box::new(OutboundAliases::new(
+                negotiated.outbound_topic_alias_maximum,
+            )));
         }
     }
 
@@ -173,7 +178,11 @@ impl Connection {
 
     /// The next time at which something about this connection may be due.
     #[must_use]
-    pub fn next_deadline(&self, connect_timeout: Duration, send_timeout: Duration) -> Option<Instant> {
+    pub fn next_deadline(
+        &self,
+        connect_timeout: Duration,
+        send_timeout: Duration,
+    ) -> Option<Instant> {
         let silence = match self.phase {
             Phase::AwaitingConnect => Some(self.last_packet + connect_timeout),
             Phase::Connected { .. } => self.keep_alive_deadline(),

@@ -54,7 +54,9 @@ impl Transmit {
     /// The pieces in order, without what is sent already. None is empty.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.sent;
-        self.segments.iter().map(move |segment| &segment.bytes()[std::mem::take(&mut skip)..])
+        self.segments
+            .iter()
+            .map(move |segment| &segment.bytes()[std::mem::take(&mut skip)..])
     }
 
     /// The socket has taken `count` bytes, at most [`Self::bytes`].
@@ -86,7 +88,9 @@ impl Transmit {
                 self.segments.push_back(Segment::Chunk(pool.chunk()));
                 continue;
             }
-            let Some(Segment::Chunk(chunk)) = self.segments.back_mut() else { return };
+            let Some(Segment::Chunk(chunk)) = self.segments.back_mut() else {
+                return;
+            };
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             chunk.extend_from_slice(now);
             bytes = later;
@@ -105,7 +109,8 @@ impl Transmit {
             self.append(tail, pool);
         } else {
             self.bytes += tail.len();
-            self.segments.push_back(Segment::Tail(message.clone(), version));
+            self.segments
+                .push_back(Segment::Tail(message.clone(), version));
         }
     }
 }
@@ -120,7 +125,9 @@ pub(crate) struct TransmitPool {
 
 impl TransmitPool {
     fn chunk(&mut self) -> Vec<u8> {
-        self.chunks.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
+        self.chunks
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
     }
 
     pub(crate) fn take(&mut self) -> Box<Transmit> {

@@ -3,7 +3,7 @@
 use super::delivery::{Delivery, SubscriptionIdentifiers};
 use super::outbound::{Acknowledged, Outbound, QueueLimits, Stage};
 use crate::base::time::Instant;
-use crate::codec::{MessageParts, MessagePool, PacketId, QosLevel};
+use crate::codec::{ForwardableRuns, MessageParts, MessagePool, PacketId, QosLevel};
 use crate::config::limits::QueueFullPolicy;
 use std::collections::VecDeque;
 
@@ -44,7 +44,7 @@ pub fn exercise_session(bytes: &[u8]) {
     };
     let mut model = Model {
         outbound: Outbound::default(),
-        pool: MessagePool::default(),
+        pool: MessagePool::new(64),
         window,
         policy,
         exchanges: Vec::new(),
@@ -67,9 +67,9 @@ pub fn exercise_session(bytes: &[u8]) {
 impl Model {
     fn delivery(&mut self, qos: QosLevel) -> Delivery {
         self.last_number += 1;
-        let message = self.pool.make(MessageParts {
+        let message = self.pool.make(&MessageParts {
             topic_name: b"t",
-            properties: std::iter::empty(),
+            properties: ForwardableRuns::of_forwardable(b""),
             payload: &self.last_number.to_be_bytes(),
             qos,
             retain: false,
@@ -84,8 +84,11 @@ impl Model {
     }
 
     fn offer(&mut self, argument: u8) {
-        let qos =
-            if argument % 2 == 0 { QosLevel::AtLeastOnce } else { QosLevel::ExactlyOnce };
+        let qos = if argument % 2 == 0 {
+            QosLevel::AtLeastOnce
+        } else {
+            QosLevel::ExactlyOnce
+        };
         let delivery = self.delivery(qos);
         let can_send = self.sent_count() < self.window
             && self.queue.is_empty()
@@ -102,7 +105,9 @@ impl Model {
         };
         let mut dropped = Vec::new();
         self.queue.push_back((self.last_number, qos));
-        self.outbound.enqueue(delivery, &limits, |delivery| dropped.push(number_of(&delivery)));
+        self.outbound.enqueue(delivery, &limits, |delivery| {
+            dropped.push(number_of(&delivery))
+        });
         if self.queue.len() > QUEUE_MAX {
             let lost = match self.policy {
                 QueueFullPolicy::DropOldest => self.queue.pop_front(),
@@ -122,12 +127,24 @@ impl Model {
         let number = number_of(&delivery);
         let packet_id = self.outbound.send(delivery);
         // [MQTT-2.2.1-4]
-        assert!(self.exchanges.iter().all(|exchange| exchange.packet_id != packet_id));
-        self.exchanges.push(Exchange { packet_id, number, stage, sent: true });
+        assert!(
+            self.exchanges
+                .iter()
+                .all(|exchange| exchange.packet_id != packet_id)
+        );
+        self.exchanges.push(Exchange {
+            packet_id,
+            number,
+            stage,
+            sent: true,
+        });
     }
 
     fn sent_count(&self) -> u16 {
-        self.exchanges.iter().filter(|exchange| exchange.sent).count() as u16
+        self.exchanges
+            .iter()
+            .filter(|exchange| exchange.sent)
+            .count() as u16
     }
 
     /// The right acknowledgement of some exchange.
@@ -136,7 +153,12 @@ impl Model {
             return;
         }
         let position = choice % self.exchanges.len();
-        let Exchange { packet_id, number, stage, .. } = self.exchanges[position];
+        let Exchange {
+            packet_id,
+            number,
+            stage,
+            ..
+        } = self.exchanges[position];
         let acknowledged = match stage {
             Stage::AwaitPubAck => self.outbound.on_pub_ack(packet_id),
             Stage::AwaitPubRec => self.outbound.on_pub_rec(packet_id),
@@ -153,16 +175,24 @@ impl Model {
             }
         }
         let kept = stage != Stage::AwaitPubComp;
-        assert_eq!(delivery.map(|delivery| number_of(&delivery)), kept.then_some(number));
+        assert_eq!(
+            delivery.map(|delivery| number_of(&delivery)),
+            kept.then_some(number)
+        );
     }
 
     /// PUBACK for any identifier: only the one of a QoS 1 exchange does something.
     fn acknowledge_anything(&mut self, argument: u8) {
-        let Some(packet_id) = PacketId::new(u16::from(argument) + 1) else { return };
+        let Some(packet_id) = PacketId::new(u16::from(argument) + 1) else {
+            return;
+        };
         let position = self.exchanges.iter().position(|exchange| {
             exchange.packet_id == packet_id && exchange.stage == Stage::AwaitPubAck
         });
-        let expected = matches!(self.outbound.on_pub_ack(packet_id), Acknowledged::Expected(_));
+        let expected = matches!(
+            self.outbound.on_pub_ack(packet_id),
+            Acknowledged::Expected(_)
+        );
         assert_eq!(expected, position.is_some());
         if let Some(position) = position {
             self.exchanges.remove(position);
@@ -174,11 +204,15 @@ impl Model {
         while let Some(inflight) = self.outbound.next_resend(self.window) {
             let unsent = self.exchanges.iter_mut().find(|exchange| !exchange.sent);
             let exchange = unsent.expect("nothing more is to be sent again");
-            assert_eq!((exchange.packet_id, exchange.stage), (inflight.packet_id, inflight.stage));
+            assert_eq!(
+                (exchange.packet_id, exchange.stage),
+                (inflight.packet_id, inflight.stage)
+            );
             exchange.sent = true;
         }
-        while let Some(delivery) =
-            self.outbound.dequeue(Instant::ZERO, self.window, |_| unreachable!("no expiry"))
+        while let Some(delivery) = self
+            .outbound
+            .dequeue(Instant::ZERO, self.window, |_| unreachable!("no expiry"))
         {
             let wanted = self.queue.pop_front().map(|(number, _)| number);
             assert_eq!(Some(number_of(&delivery)), wanted);
@@ -193,7 +227,9 @@ impl Model {
     fn reconnect(&mut self, window: u16) {
         self.outbound.on_disconnected();
         self.window = window;
-        self.exchanges.iter_mut().for_each(|exchange| exchange.sent = false);
+        self.exchanges
+            .iter_mut()
+            .for_each(|exchange| exchange.sent = false);
         self.pump();
     }
 

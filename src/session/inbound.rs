@@ -30,14 +30,18 @@ impl Inbound {
 
     /// Remembers an accepted message; false when it was there already.
     pub fn insert(&mut self, packet_id: PacketId) -> bool {
-        let Err(position) = self.unreleased.binary_search(&packet_id.get()) else { return false };
+        let Err(position) = self.unreleased.binary_search(&packet_id.get()) else {
+            return false;
+        };
         self.unreleased.insert(position, packet_id.get());
         true
     }
 
     /// PUBREL: forgets the identifier; false when it was not there.
     pub fn release(&mut self, packet_id: PacketId) -> bool {
-        let Ok(position) = self.unreleased.binary_search(&packet_id.get()) else { return false };
+        let Ok(position) = self.unreleased.binary_search(&packet_id.get()) else {
+            return false;
+        };
         self.unreleased.remove(position);
         true
     }

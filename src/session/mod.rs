@@ -6,11 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod delivery;
+pub mod fuzz;
 pub mod inbound;
 pub mod outbound;
 #[cfg(test)]
 mod tests;
-pub mod fuzz;
 pub mod will;
 
 use crate::base::time::Instant;

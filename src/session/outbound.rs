@@ -131,7 +131,11 @@ impl Outbound {
             QosLevel::ExactlyOnce => Stage::AwaitPubRec,
             _ => Stage::AwaitPubAck,
         };
-        self.inflight.push_back(Inflight { packet_id, stage, delivery: Some(delivery) });
+        self.inflight.push_back(Inflight {
+            packet_id,
+            stage,
+            delivery: Some(delivery),
+        });
         self.sent_count += 1;
         packet_id
     }
@@ -140,7 +144,9 @@ impl Outbound {
     fn next_packet_id(&mut self) -> PacketId {
         loop {
             self.last_packet_id = self.last_packet_id.wrapping_add(1);
-            let Some(packet_id) = PacketId::new(self.last_packet_id) else { continue };
+            let Some(packet_id) = PacketId::new(self.last_packet_id) else {
+                continue;
+            };
             match self.inflight.front() {
                 // Ascending from the first: in use only if the counter has come round to it.
                 Some(first) if !self.ids_unordered => {
@@ -150,7 +156,11 @@ impl Outbound {
                     self.ids_unordered = true;
                 }
                 Some(_) => {
-                    if self.inflight.iter().all(|entry| entry.packet_id != packet_id) {
+                    if self
+                        .inflight
+                        .iter()
+                        .all(|entry| entry.packet_id != packet_id)
+                    {
                         return packet_id;
                     }
                 }
@@ -161,7 +171,10 @@ impl Outbound {
 
     fn position(&self, packet_id: PacketId) -> Option<usize> {
         if self.ids_unordered {
-            return self.inflight.iter().position(|entry| entry.packet_id == packet_id);
+            return self
+                .inflight
+                .iter()
+                .position(|entry| entry.packet_id == packet_id);
         }
         let first = self.inflight.front()?.packet_id.get();
         let distance = |id: u16| id.wrapping_sub(first);
@@ -184,7 +197,9 @@ impl Outbound {
 
     /// PUBREC: the client owns the message; PUBREL is due. A repeated PUBREC gets it again.
     pub fn on_pub_rec(&mut self, packet_id: PacketId) -> Acknowledged {
-        let Some(position) = self.position(packet_id) else { return Acknowledged::Unexpected };
+        let Some(position) = self.position(packet_id) else {
+            return Acknowledged::Unexpected;
+        };
         let entry = &mut self.inflight[position];
         match entry.stage {
             Stage::AwaitPubRec => {
@@ -202,7 +217,9 @@ impl Outbound {
     }
 
     fn finish(&mut self, packet_id: PacketId, expected: Stage) -> Acknowledged {
-        let Some(position) = self.position(packet_id) else { return Acknowledged::Unexpected };
+        let Some(position) = self.position(packet_id) else {
+            return Acknowledged::Unexpected;
+        };
         let entry = &mut self.inflight[position];
         if entry.stage != expected {
             return Acknowledged::Unexpected;
@@ -212,11 +229,21 @@ impl Outbound {
         if position < self.inflight.len() - usize::from(self.unsent) {
             self.sent_count -= 1;
         }
-        while self.inflight.front().is_some_and(|first| first.stage == Stage::Done) {
+        while self
+            .inflight
+            .front()
+            .is_some_and(|first| first.stage == Stage::Done)
+        {
             self.inflight.pop_front();
             if self.inflight.len() < usize::from(self.unsent) {
                 self.unsent -= 1;
             }
+        }
+        while self.unsent > 0
+            && self.inflight.back().is_some_and(|last| last.stage == Stage::Done)
+        {
+            self.inflight.pop_back();
+            self.unsent -= 1;
         }
         if self.inflight.is_empty() {
             self.ids_unordered = false;
@@ -291,7 +318,9 @@ impl Outbound {
 
     /// What is in flight, in the order of sending.
     pub fn resends(&self) -> impl Iterator<Item = &Inflight> {
-        self.inflight.iter().filter(|entry| entry.stage != Stage::Done)
+        self.inflight
+            .iter()
+            .filter(|entry| entry.stage != Stage::Done)
     }
 
     /// All messages still held, when the session ends.
@@ -316,9 +345,17 @@ impl Outbound {
 
     pub(super) fn assert_invariants(&self) {
         let sent = self.inflight.len() - usize::from(self.unsent);
-        let open = self.inflight.iter().take(sent).filter(|entry| entry.stage != Stage::Done);
+        let open = self
+            .inflight
+            .iter()
+            .take(sent)
+            .filter(|entry| entry.stage != Stage::Done);
         assert_eq!(open.count(), usize::from(self.sent_count));
-        assert!(self.inflight.front().is_none_or(|first| first.stage != Stage::Done));
+        assert!(
+            self.inflight
+                .front()
+                .is_none_or(|first| first.stage != Stage::Done)
+        );
         let bytes: u64 = self.queue.iter().map(Delivery::bytes).sum();
         assert_eq!(bytes, self.queued_bytes);
         for entry in &self.inflight {

@@ -6,21 +6,26 @@ use super::will::Will;
 use super::{EXPIRY_NEVER_S, Session};
 use crate::base::random::Random;
 use crate::base::time::Instant;
-use crate::codec::{MessageParts, MessagePool, PacketId, QosLevel};
+use crate::codec::{ForwardableRuns, MessageParts, MessagePool, PacketId, QosLevel};
 use crate::config::limits::QueueFullPolicy;
 use std::time::Duration;
 
 fn delivery(qos: QosLevel, expires_at: Option<Instant>) -> Delivery {
-    let message = MessagePool::default().make(MessageParts {
+    let message = MessagePool::new(64).make(&MessageParts {
         topic_name: b"t",
-        properties: std::iter::empty(),
+        properties: ForwardableRuns::of_forwardable(b""),
         payload: b"payload",
         qos,
         retain: false,
         expires_at,
     });
     let subscription_identifiers = SubscriptionIdentifiers::new();
-    Delivery { message, qos, retain: false, subscription_identifiers }
+    Delivery {
+        message,
+        qos,
+        retain: false,
+        subscription_identifiers,
+    }
 }
 
 #[test]
@@ -41,20 +46,31 @@ fn identifiers_go_round_past_one_that_stays() {
     for _ in 0..200_000 {
         let packet_id = outbound.send(delivery(QosLevel::AtLeastOnce, None));
         assert_ne!(packet_id, stuck);
-        assert!(matches!(outbound.on_pub_ack(packet_id), Acknowledged::Expected(Some(_))));
+        assert!(matches!(
+            outbound.on_pub_ack(packet_id),
+            Acknowledged::Expected(Some(_))
+        ));
         assert_eq!(outbound.resends().count(), 1);
     }
-    assert!(matches!(outbound.on_pub_ack(stuck), Acknowledged::Expected(Some(_))));
+    assert!(matches!(
+        outbound.on_pub_ack(stuck),
+        Acknowledged::Expected(Some(_))
+    ));
     outbound.assert_invariants();
 }
 
 #[test]
 fn queue_is_bounded_by_bytes_with_either_policy() {
     let bytes = delivery(QosLevel::AtLeastOnce, None).bytes();
-    for (policy, kept_first) in
-        [(QueueFullPolicy::DropOldest, false), (QueueFullPolicy::DropNewest, true)]
-    {
-        let limits = QueueLimits { messages_max: 100, bytes_max: 3 * bytes, policy };
+    for (policy, kept_first) in [
+        (QueueFullPolicy::DropOldest, false),
+        (QueueFullPolicy::DropNewest, true),
+    ] {
+        let limits = QueueLimits {
+            messages_max: 100,
+            bytes_max: 3 * bytes,
+            policy,
+        };
         let mut outbound = Outbound::default();
         let expiries: Vec<_> = (1..=4).map(Instant::from_micros).collect();
         let mut dropped = Vec::new();

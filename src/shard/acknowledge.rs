@@ -13,12 +13,21 @@ use crate::session::outbound::Acknowledged;
 impl Shard {
     /// Sends the acknowledgements of a connection whose conditions are met, in order.
     pub(super) fn send_ready_acks(&mut self, id: ConnectionId) {
-        let Self { connections, wire, .. } = self;
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
+        let Self {
+            connections, wire, ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
         let version = connection.version;
         while let Some(ack) = connection.pending_acks.pop_ready() {
             wire.enqueue(id, connection, |out| {
-                encode_ack(ack.kind, ack.packet_id, ack.reason_code, None, version, out);
+                encode_ack(
+                    ack.kind,
+                    &Ack::new(ack.packet_id, ack.reason_code),
+                    version,
+                    out,
+                );
             });
         }
         if connection.paused {
@@ -28,10 +37,15 @@ impl Shard {
 
     /// PUBREL: the message's identifier is free again [MQTT-4.3.3-11].
     pub(super) fn on_pub_rel(&mut self, id: ConnectionId, session: u32, ack: &Ack<'_>) -> Flow {
-        let Some(session) = self.sessions.get_mut(session) else { return Flow::Closed };
+        let Some(session) = self.sessions.get_mut(session) else {
+            return Flow::Closed;
+        };
         let known = session.inbound.release(ack.packet_id);
-        let reason_code =
-            if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let reason_code = if known {
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
         self.enqueue_ack(id, AckKind::PubComp, ack.packet_id, reason_code);
         Flow::Done
     }
@@ -43,9 +57,11 @@ impl Shard {
         packet_id: PacketId,
         reason_code: ReasonCode,
     ) {
-        let version =
-            self.connection(id).map_or(ProtocolVersion::V311, |connection| connection.version);
-        self.enqueue(id, |out| encode_ack(kind, packet_id, reason_code, None, version, out));
+        let version = self
+            .connection(id)
+            .map_or(ProtocolVersion::V311, |connection| connection.version);
+        let ack = Ack::new(packet_id, reason_code);
+        self.enqueue(id, |out| encode_ack(kind, &ack, version, out));
     }
 }
 
@@ -58,7 +74,9 @@ impl Shard {
         session: u32,
         ack: &Ack<'_>,
     ) -> Flow {
-        let Some(state) = self.sessions.get_mut(session) else { return Flow::Closed };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return Flow::Closed;
+        };
         let acknowledged = state.outbound.on_pub_ack(ack.packet_id);
         self.finish_outbound(now, id, session, acknowledged)
     }
@@ -70,7 +88,9 @@ impl Shard {
         session: u32,
         ack: &Ack<'_>,
     ) -> Flow {
-        let Some(state) = self.sessions.get_mut(session) else { return Flow::Closed };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return Flow::Closed;
+        };
         if ack.reason_code.is_error() {
             let acknowledged = state.outbound.on_pub_rec_error(ack.packet_id);
             return self.finish_outbound(now, id, session, acknowledged);
@@ -96,7 +116,9 @@ impl Shard {
         session: u32,
         ack: &Ack<'_>,
     ) -> Flow {
-        let Some(state) = self.sessions.get_mut(session) else { return Flow::Closed };
+        let Some(state) = self.sessions.get_mut(session) else {
+            return Flow::Closed;
+        };
         let acknowledged = state.outbound.on_pub_comp(ack.packet_id);
         self.finish_outbound(now, id, session, acknowledged)
     }
@@ -114,7 +136,10 @@ impl Shard {
             self.messages.release(delivery.message);
         }
         self.pump(now, session);
-        if self.connection(id).is_some_and(|connection| connection.lookups.is_some()) {
+        if self
+            .connection(id)
+            .is_some_and(|connection| connection.lookups.is_some())
+        {
             self.advance_lookup(now, id);
         }
         Flow::Done
@@ -122,6 +147,9 @@ impl Shard {
 
     /// Nothing more to say about a packet that the client may not send.
     pub(super) const fn protocol_error(context: &'static str) -> ProtocolError {
-        ProtocolError { reason_code: ReasonCode::ProtocolError, context }
+        ProtocolError {
+            reason_code: ReasonCode::ProtocolError,
+            context,
+        }
     }
 }

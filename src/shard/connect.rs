@@ -6,7 +6,7 @@ use super::interface::CloseCause;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
-    Connect, ProtocolError, ProtocolVersion, RawPacket, ReasonCode, conn_ack_return_code,
+    ConnAck, Connect, ProtocolError, ProtocolVersion, RawPacket, ReasonCode, conn_ack_return_code,
     decode_connect, encode_conn_ack, peek_version,
 };
 use crate::connection::handshake::{Negotiated, conn_ack_properties, negotiate};
@@ -39,7 +39,9 @@ impl Shard {
             Ok(connect) => connect,
             Err(error) => return self.refuse_connect(now, id, version, error),
         };
-        let checked = self.check_will(&connect).and_then(|()| negotiate(&connect, &self.limits));
+        let checked = self
+            .check_will(&connect)
+            .and_then(|()| negotiate(&connect, &self.limits));
         let negotiated = match checked {
             Ok(negotiated) => negotiated,
             Err(error) => return self.refuse_connect(now, id, version, error),
@@ -48,7 +50,9 @@ impl Shard {
             let assigned = self.assign_client_id();
             return self.accept_connect(now, id, &connect, &negotiated, &assigned);
         }
-        let home = self.home_key.home(connect.client_id.as_bytes(), self.shard_count);
+        let home = self
+            .home_key
+            .home(connect.client_id.as_bytes(), self.shard_count);
         if home != self.id {
             return Flow::HandOver(home);
         }
@@ -56,9 +60,11 @@ impl Shard {
     }
 
     fn check_will(&self, connect: &Connect<'_>) -> Result<(), ProtocolError> {
-        let Some(will) = &connect.will else { return Ok(()) };
-        let valid = validate_topic_name(will.topic_name, self.limits.topic_levels_max).is_ok();
-        if valid && !will.topic_name.starts_with("$SYS/") {
+        let Some(will) = &connect.will else {
+            return Ok(());
+        };
+        let valid = validate_topic_name(will.topic, self.limits.topic_levels_max).is_ok();
+        if valid && !will.topic.starts_with("$SYS/") {
             return Ok(());
         }
         Err(ProtocolError {
@@ -81,13 +87,29 @@ impl Shard {
         match version {
             Some(ProtocolVersion::V5) => self.enqueue(id, |out| {
                 let properties = Default::default();
-                encode_conn_ack(false, reason_code, &properties, ProtocolVersion::V5, out);
+                encode_conn_ack(
+                    &ConnAck {
+                        session_present: false,
+                        reason_code,
+                        properties,
+                    },
+                    ProtocolVersion::V5,
+                    out,
+                );
             }),
             // A level that is neither 3, 4 nor 5 is answered in the manner of 3.1.1, which every
             // client can read; everything else has an answer only if there is a return code.
             _ if conn_ack_return_code(reason_code).is_some() => self.enqueue(id, |out| {
                 let properties = Default::default();
-                encode_conn_ack(false, reason_code, &properties, ProtocolVersion::V311, out);
+                encode_conn_ack(
+                    &ConnAck {
+                        session_present: false,
+                        reason_code,
+                        properties,
+                    },
+                    ProtocolVersion::V311,
+                    out,
+                );
             }),
             _ => {}
         }
@@ -141,8 +163,13 @@ impl Shard {
     /// Ends what the new connection replaces: an older connection of the same client
     /// [MQTT-3.1.4-3], and with Clean Start the session itself [MQTT-3.1.2-4].
     fn take_over(&mut self, now: Instant, client_id: &str, clean_start: bool) {
-        let Some(session) = self.directory.find(&self.sessions, client_id) else { return };
-        let older = self.sessions.get(session).and_then(|session| session.connection);
+        let Some(session) = self.directory.find(&self.sessions, client_id) else {
+            return;
+        };
+        let older = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.connection);
         if let Some(older) = older {
             self.counters.sessions_taken_over += 1;
             self.say_goodbye(older, ReasonCode::SessionTakenOver);
@@ -172,9 +199,18 @@ impl Shard {
         connect: &Connect<'_>,
         negotiated: &Negotiated,
     ) {
-        let Self { sessions, connections, wheel, .. } = self;
-        let Some(session) = sessions.get_mut(session_index) else { return };
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
+        let Self {
+            sessions,
+            connections,
+            wheel,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(session_index) else {
+            return;
+        };
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
         if let Some(timer) = session.timer.take() {
             wheel.cancel(timer);
         }
@@ -192,14 +228,24 @@ impl Shard {
         negotiated: &Negotiated,
         assigned: Option<&str>,
     ) -> bool {
-        let Self { connections, wire, limits, .. } = self;
+        let Self {
+            connections,
+            wire,
+            limits,
+            ..
+        } = self;
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
             return true;
         };
         let properties = conn_ack_properties(negotiated, limits, assigned);
         let version = negotiated.version;
         let mut encoded = Vec::new();
-        encode_conn_ack(session_present, ReasonCode::Success, &properties, version, &mut encoded);
+        let conn_ack = ConnAck {
+            session_present,
+            reason_code: ReasonCode::Success,
+            properties,
+        };
+        encode_conn_ack(&conn_ack, version, &mut encoded);
         if encoded.len() > connection.client_packet_bytes_max as usize {
             return false;
         }
@@ -230,7 +276,7 @@ fn will_of(connect: &Connect<'_>) -> Option<Box<Will>> {
         properties.extend_from_slice(run);
     }
     Some(Box::new(Will {
-        topic_name: will.topic_name.into(),
+        topic_name: will.topic.into(),
         properties: properties.into(),
         payload: will.payload.into(),
         qos: will.qos,

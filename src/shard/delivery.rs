@@ -5,8 +5,8 @@ use super::subscribe::Subscription;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
-    Message, PacketId, ProtocolVersion, PublishHead, QosLevel, SharedMessage, TopicAliasUse,
-    encode_publish_head, encode_pub_rel, publish_bytes,
+    Ack, AckKind, Message, PacketId, ProtocolVersion, PublishHead, QosLevel, ReasonCode,
+    SharedMessage, TopicAliasUse, encode_ack, encode_publish_head, publish_bytes,
 };
 use crate::config::limits::Limits;
 use crate::connection::Connection;
@@ -31,7 +31,8 @@ impl Target {
     fn merge(&mut self, subscription: &Subscription) {
         self.qos = self.qos.max(subscription.qos());
         self.retain_as_published |= subscription.retain_as_published();
-        self.subscription_identifiers.extend(subscription.identifier());
+        self.subscription_identifiers
+            .extend(subscription.identifier());
     }
 }
 
@@ -86,7 +87,9 @@ impl Shard {
             if subscription.no_local() && publisher == Some(*index) {
                 continue;
             }
-            let Some(session) = self.sessions.get_mut(*index) else { continue };
+            let Some(session) = self.sessions.get_mut(*index) else {
+                continue;
+            };
             if session.route_number == self.route_number {
                 targets[session.route_position as usize].merge(subscription);
                 continue;
@@ -103,7 +106,9 @@ impl Shard {
     }
 
     fn deliver(&mut self, now: Instant, target: &Target, message: &SharedMessage) {
-        let Some(session) = self.sessions.get(target.session) else { return };
+        let Some(session) = self.sessions.get(target.session) else {
+            return;
+        };
         if session.retained_lookups > 0 {
             self.note_for_lookups(target.session, message);
         }
@@ -128,8 +133,18 @@ impl Shard {
         delivery: Delivery,
         when_slow: WhenSlow,
     ) {
-        let Self { sessions, connections, limits, wire, messages, counters, .. } = self;
-        let Some(session) = sessions.get_mut(session_index) else { return };
+        let Self {
+            sessions,
+            connections,
+            limits,
+            wire,
+            messages,
+            counters,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(session_index) else {
+            return;
+        };
         let connection = session
             .connection
             .and_then(|id| Some((id, connections.get_named_mut(id.index, id.generation)?)));
@@ -139,13 +154,15 @@ impl Shard {
         if delivery.qos == QosLevel::AtMostOnce {
             match connection {
                 None => counters.drops_offline += 1,
-                Some((_, connection))
-                    if when_slow == WhenSlow::Drop && !can_take(connection) =>
-                {
+                Some((_, connection)) if when_slow == WhenSlow::Drop && !can_take(connection) => {
                     counters.drops_slow_consumer += 1;
                 }
                 Some((id, connection)) => {
-                    let outgoing = Outgoing { delivery: &delivery, packet_id: None, dup: false };
+                    let outgoing = Outgoing {
+                        delivery: &delivery,
+                        packet_id: None,
+                        dup: false,
+                    };
                     if outgoing.fits(connection) {
                         outgoing.enqueue(now, id, connection, wire);
                         counters.messages_sent += 1;
@@ -161,32 +178,56 @@ impl Shard {
             && session.outbound.can_send(connection.window)
             && can_take(connection)
         {
-            if !(Outgoing { delivery: &delivery, packet_id: None, dup: false }).fits(connection) {
+            if !(Outgoing {
+                delivery: &delivery,
+                packet_id: None,
+                dup: false,
+            })
+            .fits(connection)
+            {
                 counters.drops_too_large += 1;
                 messages.release(delivery.message);
                 return;
             }
             let packet_id = Some(session.outbound.send(delivery.clone()));
-            Outgoing { delivery: &delivery, packet_id, dup: false }
-                .enqueue(now, id, connection, wire);
+            Outgoing {
+                delivery: &delivery,
+                packet_id,
+                dup: false,
+            }
+            .enqueue(now, id, connection, wire);
             counters.messages_sent += 1;
             messages.release(delivery.message);
             return;
         }
         counters.messages_queued += 1;
-        session.outbound.enqueue(delivery, &queue_limits(limits), |dropped| {
-            counters.drops_queue_full += 1;
-            messages.release(dropped.message);
-        });
+        session
+            .outbound
+            .enqueue(delivery, &queue_limits(limits), |dropped| {
+                counters.drops_queue_full += 1;
+                messages.release(dropped.message);
+            });
     }
 
     /// Sends what waits for a session as far as its window and its socket allow: first what was
     /// in flight on an earlier connection, then the queue.
     pub(super) fn pump(&mut self, now: Instant, session_index: u32) {
-        let Self { sessions, connections, limits, wire, messages, counters, .. } = self;
-        let Some(session) = sessions.get_mut(session_index) else { return };
+        let Self {
+            sessions,
+            connections,
+            limits,
+            wire,
+            messages,
+            counters,
+            ..
+        } = self;
+        let Some(session) = sessions.get_mut(session_index) else {
+            return;
+        };
         let Some(id) = session.connection else { return };
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
         let can_take = |connection: &Connection| {
             connection.send_bytes() < limits.send_queue_bytes_max as usize
         };
@@ -197,32 +238,51 @@ impl Shard {
             match (&inflight.delivery, inflight.stage) {
                 // [MQTT-3.3.1-1]
                 (Some(delivery), _) => {
-                    Outgoing { delivery, packet_id, dup: true }.enqueue(now, id, connection, wire);
+                    Outgoing {
+                        delivery,
+                        packet_id,
+                        dup: true,
+                    }
+                    .enqueue(now, id, connection, wire);
                     counters.messages_sent += 1;
                 }
                 (None, Stage::AwaitPubComp) => {
-                    let packet_id = inflight.packet_id;
+                    let ack = Ack::new(inflight.packet_id, ReasonCode::Success);
                     let version = connection.version;
-                    wire.enqueue(id, connection, |out| encode_pub_rel(packet_id, version, out));
+                    wire.enqueue(id, connection, |out| {
+                        encode_ack(AckKind::PubRel, &ack, version, out);
+                    });
                 }
                 (None, _) => {}
             }
         }
         while can_take(connection)
             && let Some(delivery) =
-                session.outbound.dequeue(now, connection.window, |expired: Delivery| {
-                    counters.drops_expired += 1;
-                    messages.release(expired.message);
-                })
+                session
+                    .outbound
+                    .dequeue(now, connection.window, |expired: Delivery| {
+                        counters.drops_expired += 1;
+                        messages.release(expired.message);
+                    })
         {
-            if !(Outgoing { delivery: &delivery, packet_id: None, dup: false }).fits(connection) {
+            if !(Outgoing {
+                delivery: &delivery,
+                packet_id: None,
+                dup: false,
+            })
+            .fits(connection)
+            {
                 counters.drops_too_large += 1;
                 messages.release(delivery.message);
                 continue;
             }
             let packet_id = Some(session.outbound.send(delivery.clone()));
-            Outgoing { delivery: &delivery, packet_id, dup: false }
-                .enqueue(now, id, connection, wire);
+            Outgoing {
+                delivery: &delivery,
+                packet_id,
+                dup: false,
+            }
+            .enqueue(now, id, connection, wire);
             counters.messages_sent += 1;
             messages.release(delivery.message);
         }
@@ -258,7 +318,10 @@ impl Outgoing<'_> {
         let packet_id = (self.delivery.qos != QosLevel::AtMostOnce)
             .then(|| PacketId::new(u16::MAX))
             .flatten();
-        let head = PublishHead { packet_id, ..self.head(message.expires_at().map(|_| 0)) };
+        let head = PublishHead {
+            packet_id,
+            ..self.head(message.expires_at().map(|_| 0))
+        };
         publish_bytes(message, &head, connection.version) <= maximum
     }
 
@@ -291,12 +354,22 @@ impl Outgoing<'_> {
             let topic_name = message.topic_name_bytes();
             head.topic_alias = match aliases.choose(alias_hash(topic_name), topic_name) {
                 OutboundAlias::None => None,
-                OutboundAlias::Set(alias) => Some(TopicAliasUse { alias, send_name: true }),
-                OutboundAlias::Use(alias) => Some(TopicAliasUse { alias, send_name: false }),
+                OutboundAlias::Set(alias) => Some(TopicAliasUse {
+                    alias,
+                    send_name: true,
+                }),
+                OutboundAlias::Use(alias) => Some(TopicAliasUse {
+                    alias,
+                    send_name: false,
+                }),
             };
         }
-        wire.enqueue(id, connection, |out| encode_publish_head(message, &head, version, out));
-        connection.send_queue(&mut wire.pool).append_tail(message, version, &mut wire.pool);
+        wire.enqueue(id, connection, |out| {
+            encode_publish_head(message, &head, version, out)
+        });
+        connection
+            .send_queue(&mut wire.pool)
+            .append_tail(message, version, &mut wire.pool);
     }
 }
 

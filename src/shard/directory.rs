@@ -19,7 +19,10 @@ type Sessions = Slab<Session<ConnectionId, FilterId>>;
 
 impl Directory {
     pub(super) fn new(seed: u64) -> Self {
-        Self { table: HashTable::new(), state: hasher(seed) }
+        Self {
+            table: HashTable::new(),
+            state: hasher(seed),
+        }
     }
 
     pub(super) fn find(&self, sessions: &Sessions, client_id: &str) -> Option<u32> {
@@ -31,7 +34,9 @@ impl Directory {
     pub(super) fn insert(&mut self, sessions: &Sessions, index: u32) {
         let state = &self.state;
         let hash_of = |index: &u32| {
-            sessions.get(*index).map_or(0, |session| state.hash_one(&*session.client_id))
+            sessions
+                .get(*index)
+                .map_or(0, |session| state.hash_one(&*session.client_id))
         };
         self.table.insert_unique(hash_of(&index), index, hash_of);
     }
@@ -49,5 +54,7 @@ impl Directory {
 }
 
 fn has_client_id(sessions: &Sessions, index: u32, client_id: &str) -> bool {
-    sessions.get(index).is_some_and(|session| *session.client_id == *client_id)
+    sessions
+        .get(index)
+        .is_some_and(|session| *session.client_id == *client_id)
 }

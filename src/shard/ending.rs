@@ -6,7 +6,9 @@ use super::interface::{CloseCause, Closing};
 use super::timeout::TimerKey;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::codec::{Disconnect, MessageParts, ProtocolVersion, ReasonCode, encode_disconnect};
+use crate::codec::{
+    Disconnect, ForwardableRuns, MessageParts, ProtocolVersion, ReasonCode, encode_disconnect,
+};
 use crate::connection::Connection;
 use crate::connection::acknowledge::PendingAcks;
 use crate::session::will::Will;
@@ -25,8 +27,9 @@ impl Shard {
         disconnect: &Disconnect<'_>,
     ) -> Flow {
         if let Some(expiry_s) = disconnect.session_expiry_interval_s {
-            let had_none =
-                self.connection(id).is_some_and(|connection| !connection.connected_with_expiry);
+            let had_none = self
+                .connection(id)
+                .is_some_and(|connection| !connection.connected_with_expiry);
             if had_none && expiry_s > 0 {
                 // [MQTT-3.14.2-2]
                 let error = Self::protocol_error("DISCONNECT sets a session expiry");
@@ -48,24 +51,39 @@ impl Shard {
 
     /// Tells a connected 5.0 client why it is disconnected.
     pub(super) fn say_goodbye(&mut self, id: ConnectionId, reason_code: ReasonCode) {
-        let Self { connections, wire, .. } = self;
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
+        let Self {
+            connections, wire, ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
         if connection.session().is_some() && connection.version == ProtocolVersion::V5 {
-            wire.enqueue(id, connection, |out| encode_disconnect(reason_code, out));
+            let disconnect = Disconnect::new(reason_code);
+            wire.enqueue(id, connection, |out| {
+                encode_disconnect(&disconnect, ProtocolVersion::V5, out);
+            });
         }
     }
 
     /// The shard ends a connection: what waits for the socket goes to the driver with the news.
     pub(super) fn close_connection(&mut self, now: Instant, id: ConnectionId, cause: CloseCause) {
-        let Some(mut connection) = self.forget_connection(id) else { return };
+        let Some(mut connection) = self.forget_connection(id) else {
+            return;
+        };
         let last = connection.take_unsent();
-        self.closing.push_back(Closing { connection: id, cause, last });
+        self.closing.push_back(Closing {
+            connection: id,
+            cause,
+            last,
+        });
         self.leave_session(now, id, connection);
     }
 
     /// The driver found the connection gone.
     pub(super) fn end_connection(&mut self, now: Instant, id: ConnectionId, _cause: CloseCause) {
-        let Some(mut connection) = self.forget_connection(id) else { return };
+        let Some(mut connection) = self.forget_connection(id) else {
+            return;
+        };
         if let Some(unsent) = connection.take_unsent() {
             self.recycle(unsent);
         }
@@ -85,10 +103,14 @@ impl Shard {
     }
 
     fn leave_session(&mut self, now: Instant, id: ConnectionId, connection: Connection) {
-        let Some(session_index) = connection.session() else { return };
+        let Some(session_index) = connection.session() else {
+            return;
+        };
         self.drop_lookups(session_index, connection.lookups);
         drop::<PendingAcks>(connection.pending_acks);
-        let Some(session) = self.sessions.get_mut(session_index) else { return };
+        let Some(session) = self.sessions.get_mut(session_index) else {
+            return;
+        };
         if session.connection != Some(id) {
             return;
         }
@@ -104,7 +126,9 @@ impl Shard {
     /// Does what is due of a session without connection: the will, the end; sets the timer for
     /// what is not due yet.
     pub(super) fn session_due(&mut self, now: Instant, session_index: u32) {
-        let Some(session) = self.sessions.get_mut(session_index) else { return };
+        let Some(session) = self.sessions.get_mut(session_index) else {
+            return;
+        };
         if session.ends_at.is_some_and(|at| at <= now) {
             if session.expiry_interval_s > 0 {
                 self.counters.sessions_expired += 1;
@@ -118,8 +142,12 @@ impl Shard {
                 self.publish_will(now, &will);
             }
         }
-        let Self { sessions, wheel, .. } = self;
-        let Some(session) = sessions.get_mut(session_index) else { return };
+        let Self {
+            sessions, wheel, ..
+        } = self;
+        let Some(session) = sessions.get_mut(session_index) else {
+            return;
+        };
         if let Some(deadline) = session.next_deadline() {
             session.timer = Some(wheel.arm(deadline, TimerKey::Session(session_index)));
         }
@@ -128,7 +156,9 @@ impl Shard {
     /// The session's state is discarded; a will that still waits is published now
     /// [MQTT-3.1.2-8].
     pub(super) fn end_session(&mut self, now: Instant, session_index: u32) {
-        let Some(mut session) = self.sessions.remove(session_index) else { return };
+        let Some(mut session) = self.sessions.remove(session_index) else {
+            return;
+        };
         assert!(session.connection.is_none());
         self.directory.remove(session_index, &session.client_id);
         if let Some(timer) = session.timer.take() {
@@ -166,9 +196,9 @@ impl Shard {
         self.counters.wills_published += 1;
         let destinations = self.destinations(&will.topic_name, will.retain);
         let expiry_s = will.message_expiry_interval_s;
-        let message = self.messages.make(MessageParts {
+        let message = self.messages.make(&MessageParts {
             topic_name: will.topic_name.as_bytes(),
-            properties: std::iter::once(&*will.properties),
+            properties: ForwardableRuns::of_forwardable(&will.properties),
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain,
@@ -195,11 +225,19 @@ impl Shard {
             .collect();
         for id in ids {
             self.say_goodbye(id, ReasonCode::ServerShuttingDown);
-            let Some(mut connection) = self.forget_connection(id) else { continue };
+            let Some(mut connection) = self.forget_connection(id) else {
+                continue;
+            };
             let last = connection.take_unsent();
             let cause = CloseCause::ServerStopping;
-            self.closing.push_back(Closing { connection: id, cause, last });
-            let session = connection.session().and_then(|index| self.sessions.get_mut(index));
+            self.closing.push_back(Closing {
+                connection: id,
+                cause,
+                last,
+            });
+            let session = connection
+                .session()
+                .and_then(|index| self.sessions.get_mut(index));
             if let Some(session) = session {
                 session.connection = None;
             }

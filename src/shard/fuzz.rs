@@ -43,8 +43,12 @@ pub fn exercise_connection(bytes: &[u8]) {
         seed: 1,
     };
     let now = Instant::from_micros(1);
-    let mut world =
-        World { shard: Shard::new(settings), now, open: Vec::new(), sent_bytes: 0 };
+    let mut world = World {
+        shard: Shard::new(settings),
+        now,
+        open: Vec::new(),
+        sent_bytes: 0,
+    };
     let mut rest = bytes;
     while let [action, choice, tail @ ..] = rest {
         rest = world.act(*action, *choice, tail);
@@ -98,8 +102,12 @@ impl World {
 
     fn open(&mut self) {
         if self.open.len() < CONNECTIONS_MAX {
-            let origin = ConnectionOrigin { peer: None, listener: 0 };
-            self.open.extend(self.shard.on_connection_opened(self.now, origin));
+            let origin = ConnectionOrigin {
+                peer: None,
+                listener: 0,
+            };
+            self.open
+                .extend(self.shard.on_connection_opened(self.now, origin));
         }
     }
 
@@ -110,7 +118,9 @@ impl World {
 
     /// Bytes in two parts, as a socket may split them.
     fn feed(&mut self, choice: u8, bytes: &[u8]) {
-        let Some(id) = self.chosen(choice) else { return };
+        let Some(id) = self.chosen(choice) else {
+            return;
+        };
         let (first, second) = bytes.split_at(bytes.len() / 2);
         for part in [first, second] {
             match self.shard.on_bytes(self.now, id, part) {
@@ -122,9 +132,12 @@ impl World {
     }
 
     fn cut(&mut self, choice: u8) {
-        let Some(id) = self.chosen(choice) else { return };
+        let Some(id) = self.chosen(choice) else {
+            return;
+        };
         self.open.retain(|other| *other != id);
-        self.shard.on_connection_closed(self.now, id, CloseCause::NetworkClosed);
+        self.shard
+            .on_connection_closed(self.now, id, CloseCause::NetworkClosed);
     }
 
     /// A driver's turn; now and then the sockets take nothing.
@@ -157,7 +170,11 @@ impl World {
 
 fn connect(level: u8, choice: u8) -> Vec<u8> {
     let clean = choice & 2;
-    let properties: &[u8] = if level == 5 { &[5, 0x11, 0, 0, 0, 60] } else { &[] };
+    let properties: &[u8] = if level == 5 {
+        &[5, 0x11, 0, 0, 0, 60]
+    } else {
+        &[]
+    };
     let client_id = [0, 1, b'a' + choice % 4];
     let start = [0, 4, b'M', b'Q', b'T', b'T', level, clean, 0, choice];
     packet(0x10, &[&start[..], properties, &client_id].concat())

@@ -39,7 +39,9 @@ impl Shard {
     /// Takes bytes straight from the driver's buffer; copies only what cannot be handled now.
     pub(super) fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> ReadVerdict {
         self.counters.bytes_received += bytes.len() as u64;
-        let Some(connection) = self.connection(id) else { return ReadVerdict::Close };
+        let Some(connection) = self.connection(id) else {
+            return ReadVerdict::Close;
+        };
         if connection.partial.is_empty() && !connection.paused {
             let (consumed, outcome) = self.consume(now, id, bytes);
             if !matches!(outcome, Outcome::Closed)
@@ -57,7 +59,9 @@ impl Shard {
 
     /// Handles what has been kept of a connection, if it can be.
     fn retry(&mut self, now: Instant, id: ConnectionId) -> ReadVerdict {
-        let Some(connection) = self.connection(id) else { return ReadVerdict::Close };
+        let Some(connection) = self.connection(id) else {
+            return ReadVerdict::Close;
+        };
         if connection.paused {
             return ReadVerdict::Pause;
         }
@@ -137,7 +141,9 @@ impl Shard {
 
     /// One complete packet, framed but not decoded.
     fn on_packet(&mut self, now: Instant, id: ConnectionId, raw: RawPacket<'_>) -> Flow {
-        let Some(connection) = self.connection(id) else { return Flow::Closed };
+        let Some(connection) = self.connection(id) else {
+            return Flow::Closed;
+        };
         let Phase::Connected { session } = connection.phase else {
             return self.on_connect(now, id, raw);
         };
@@ -192,7 +198,8 @@ impl Shard {
 
     /// Does the client understand reason codes in acknowledgements and DISCONNECT?
     pub(super) fn speaks_v5(&self, id: ConnectionId) -> bool {
-        self.connection(id).is_some_and(|connection| connection.version == ProtocolVersion::V5)
+        self.connection(id)
+            .is_some_and(|connection| connection.version == ProtocolVersion::V5)
     }
 }
 
@@ -200,7 +207,9 @@ impl Shard {
 impl Shard {
     /// The hindrance of a paused connection may be gone.
     pub(super) fn resume_later(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         if connection.paused && !connection.resuming {
             connection.resuming = true;
             self.to_resume.push_back(id);
@@ -210,8 +219,12 @@ impl Shard {
     /// Tries the connections again that were listed before this call.
     pub(super) fn run_resumes(&mut self, now: Instant) {
         for _ in 0..self.to_resume.len() {
-            let Some(id) = self.to_resume.pop_front() else { return };
-            let Some(connection) = self.connection_mut(id) else { continue };
+            let Some(id) = self.to_resume.pop_front() else {
+                return;
+            };
+            let Some(connection) = self.connection_mut(id) else {
+                continue;
+            };
             connection.resuming = false;
             connection.paused = false;
             // CONNECT never pauses, so a hand-over cannot come out of here.
@@ -236,7 +249,12 @@ impl Shard {
             self.close_connection(now, id, cause);
             return false;
         }
-        let Self { connections, partials, partial_bytes, .. } = self;
+        let Self {
+            connections,
+            partials,
+            partial_bytes,
+            ..
+        } = self;
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
             return false;
         };
@@ -249,7 +267,9 @@ impl Shard {
     }
 
     pub(super) fn take_partial(&mut self, id: ConnectionId) -> Vec<u8> {
-        let Some(connection) = self.connection_mut(id) else { return Vec::new() };
+        let Some(connection) = self.connection_mut(id) else {
+            return Vec::new();
+        };
         let kept = std::mem::take(&mut connection.partial);
         self.partial_bytes -= kept.len() as u64;
         kept

@@ -17,7 +17,10 @@ pub(super) struct Interest {
 
 impl Interest {
     pub(super) fn new(seed: u64) -> Self {
-        Self { exact: map(seed), wildcard: Trie::new(seed) }
+        Self {
+            exact: map(seed),
+            wildcard: Trie::new(seed),
+        }
     }
 
     pub(super) fn set_exact(&mut self, shard: ShardId, hash: u64, wanted: bool) {
@@ -43,7 +46,9 @@ impl Interest {
     pub(super) fn shards(&mut self, topic_name: &str, hash: u64) -> ShardSet {
         let mut shards = self.exact.get(&hash).copied().unwrap_or_default();
         self.wildcard.for_each_match(topic_name, |interested| {
-            interested.iter().for_each(|(shard, ())| shards.insert(*shard));
+            interested
+                .iter()
+                .for_each(|(shard, ())| shards.insert(*shard));
         });
         shards
     }
@@ -75,7 +80,9 @@ impl Announced {
 
     /// A local exact filter lost its last subscriber. True: the peers must be told.
     pub(super) fn remove(&mut self, hash: u64) -> bool {
-        let Some(count) = self.exact.get_mut(&hash) else { return false };
+        let Some(count) = self.exact.get_mut(&hash) else {
+            return false;
+        };
         *count -= 1;
         if *count > 0 {
             return false;

@@ -19,14 +19,21 @@ impl Shard {
         let mut subscriptions = 0;
         for (index, session) in self.sessions.iter() {
             session.assert_invariants();
-            assert_eq!(self.directory.find(&self.sessions, &session.client_id), Some(index));
+            assert_eq!(
+                self.directory.find(&self.sessions, &session.client_id),
+                Some(index)
+            );
             subscriptions += session.subscriptions.len();
             assert!(session.outbound.queued_bytes() <= self.limits.queued_bytes_max);
             let queued = session.outbound.queued_count();
             assert!(queued <= self.limits.queued_messages_max as usize);
-            let home = self.home_key.home(session.client_id.as_bytes(), self.shard_count);
+            let home = self
+                .home_key
+                .home(session.client_id.as_bytes(), self.shard_count);
             assert_eq!(home, self.id);
-            let Some(id) = session.connection else { continue };
+            let Some(id) = session.connection else {
+                continue;
+            };
             let connection = self.connection(id).expect("a session's connection exists");
             assert_eq!(connection.phase, Phase::Connected { session: index });
             assert!(session.outbound.sent_count() <= connection.window);
@@ -38,8 +45,13 @@ impl Shard {
         let mut partial_bytes = 0;
         for (index, connection) in self.connections.iter() {
             partial_bytes += connection.partial.len() as u64;
-            let Some(session) = connection.session() else { continue };
-            let session = self.sessions.get(session).expect("a connection's session exists");
+            let Some(session) = connection.session() else {
+                continue;
+            };
+            let session = self
+                .sessions
+                .get(session)
+                .expect("a connection's session exists");
             assert_eq!(session.connection.map(|id| id.index), Some(index));
             let lookups = connection.lookups.as_ref().map_or(0, |list| list.len());
             assert_eq!(session.retained_lookups as usize, lookups);

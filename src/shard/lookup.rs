@@ -70,7 +70,13 @@ struct Slice {
 
 impl Lookups {
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, last_number: 0, active: map(seed), slices: VecDeque::new(), stalled: false }
+        Self {
+            seed,
+            last_number: 0,
+            active: map(seed),
+            slices: VecDeque::new(),
+            stalled: false,
+        }
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -96,14 +102,17 @@ impl Lookups {
 impl Shard {
     /// Puts a lookup at the end of its connection's list.
     pub(super) fn begin_lookup(&mut self, id: ConnectionId, wanted: WantedLookup) {
-        let Some(session) = self.connection(id).and_then(|connection| connection.session()) else {
+        let Some(session) = self
+            .connection(id)
+            .and_then(|connection| connection.session())
+        else {
             return;
         };
         let own = self.id;
         let sources = match wanted.kind {
-            FilterKind::Exact => {
-                VecDeque::from([self.home_key.home(wanted.filter.as_bytes(), self.shard_count)])
-            }
+            FilterKind::Exact => VecDeque::from([self
+                .home_key
+                .home(wanted.filter.as_bytes(), self.shard_count)]),
             FilterKind::Wildcard => (0..self.shard_count)
                 .map(|offset| ShardId((own.0 + offset) % self.shard_count))
                 .collect(),
@@ -132,9 +141,17 @@ impl Shard {
 
     /// Asks for the next slice of the connection's first lookup, if the connection has room.
     pub(super) fn advance_lookup(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connection(id) else { return };
-        let Some(session) = connection.session() else { return };
-        let Some(number) = connection.lookups.as_ref().and_then(|list| list.front()).copied()
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        let Some(session) = connection.session() else {
+            return;
+        };
+        let Some(number) = connection
+            .lookups
+            .as_ref()
+            .and_then(|list| list.front())
+            .copied()
         else {
             return;
         };
@@ -146,7 +163,9 @@ impl Shard {
         if !has_room {
             return;
         }
-        let Some(lookup) = self.lookups.active.get_mut(&number) else { return };
+        let Some(lookup) = self.lookups.active.get_mut(&number) else {
+            return;
+        };
         if lookup.asked {
             return;
         }
@@ -168,17 +187,15 @@ impl Shard {
     }
 
     /// One retained message for a lookup.
-    pub(super) fn on_retained_answer(
-        &mut self,
-        now: Instant,
-        number: u64,
-        message: SharedMessage,
-    ) {
+    pub(super) fn on_retained_answer(&mut self, now: Instant, number: u64, message: SharedMessage) {
         let Some(lookup) = self.lookups.active.get(&number) else {
             self.messages.release(message);
             return;
         };
-        if lookup.overtaken.contains(&self.home_key.hash(message.topic_name_bytes())) {
+        if lookup
+            .overtaken
+            .contains(&self.home_key.hash(message.topic_name_bytes()))
+        {
             self.counters.retained_overtaken += 1;
             self.messages.release(message);
             return;
@@ -196,7 +213,9 @@ impl Shard {
 
     /// The slice is over: the same shard goes on, or the next one, or the lookup is done.
     pub(super) fn on_slice_end(&mut self, now: Instant, number: u64, cursor: Option<Cursor>) {
-        let Some(lookup) = self.lookups.active.get_mut(&number) else { return };
+        let Some(lookup) = self.lookups.active.get_mut(&number) else {
+            return;
+        };
         lookup.asked = false;
         if cursor.is_none() {
             lookup.sources.pop_front();
@@ -207,11 +226,15 @@ impl Shard {
     }
 
     fn finish_lookup(&mut self, now: Instant, id: ConnectionId, number: u64) {
-        let Some(lookup) = self.lookups.active.remove(&number) else { return };
+        let Some(lookup) = self.lookups.active.remove(&number) else {
+            return;
+        };
         if let Some(session) = self.sessions.get_mut(lookup.session) {
             session.retained_lookups -= 1;
         }
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         if let Some(list) = &mut connection.lookups {
             list.pop_front();
             if list.is_empty() {
@@ -237,7 +260,13 @@ impl Shard {
     /// not follow it.
     pub(super) fn note_for_lookups(&mut self, session: u32, message: &SharedMessage) {
         let hash = self.home_key.hash(message.topic_name_bytes());
-        let Self { sessions, connections, lookups, counters, .. } = self;
+        let Self {
+            sessions,
+            connections,
+            lookups,
+            counters,
+            ..
+        } = self;
         let Some(id) = sessions.get(session).and_then(|session| session.connection) else {
             return;
         };
@@ -246,7 +275,10 @@ impl Shard {
             return;
         };
         // Only the first is under way; the others read the store later than now.
-        let Some(lookup) = list.front().and_then(|number| lookups.active.get_mut(number)) else {
+        let Some(lookup) = list
+            .front()
+            .and_then(|number| lookups.active.get_mut(number))
+        else {
             return;
         };
         if lookup.overtaken.len() < OVERTAKEN_MAX {
@@ -267,7 +299,9 @@ impl Shard {
     pub(super) fn run_lookups(&mut self, now: Instant) {
         let mut blocked = 0;
         for _ in 0..SLICES_PER_TURN_MAX.min(self.lookups.slices.len()) {
-            let Some(slice) = self.lookups.slices.pop_front() else { return };
+            let Some(slice) = self.lookups.slices.pop_front() else {
+                return;
+            };
             if slice.asker != self.id && !self.has_room(slice.asker.index()) {
                 // The link is busy: later. Room comes with the batches that return.
                 self.lookups.slices.push_back(slice);

@@ -18,8 +18,8 @@ mod directory;
 mod ending;
 pub mod fuzz;
 mod input;
-pub mod interface;
 mod interest;
+pub mod interface;
 mod invariants;
 mod lookup;
 pub mod outbox;
@@ -58,6 +58,9 @@ use std::collections::VecDeque;
 use subscribe::{Barriers, Subscription};
 use timeout::TimerKey;
 use wire::Wire;
+
+/// Messages whose memory is kept for the next ones: at most 16 MiB.
+const POOL_MESSAGES_MAX: usize = 4096;
 
 /// One core's broker.
 ///
@@ -111,7 +114,13 @@ pub struct Shard {
 impl Shard {
     #[must_use]
     pub fn new(settings: ShardSettings) -> Self {
-        let ShardSettings { id, shard_count, limits, home_key, seed } = settings;
+        let ShardSettings {
+            id,
+            shard_count,
+            limits,
+            home_key,
+            seed,
+        } = settings;
         assert!((1..=ShardId::COUNT_MAX).contains(&shard_count) && id.0 < shard_count);
         Self {
             id,
@@ -130,7 +139,7 @@ impl Shard {
             links: (0..shard_count).map(|_| Link::default()).collect(),
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),
-            messages: MessagePool::default(),
+            messages: MessagePool::new(POOL_MESSAGES_MAX),
             partials: Vec::new(),
             partial_bytes: 0,
             closing: VecDeque::new(),
@@ -159,7 +168,9 @@ impl Shard {
     #[must_use]
     pub fn client_id(&self, connection: ConnectionId) -> Option<&str> {
         let session = self.connection(connection)?.session()?;
-        self.sessions.get(session).map(|session| &*session.client_id)
+        self.sessions
+            .get(session)
+            .map(|session| &*session.client_id)
     }
 
     fn connection(&self, id: ConnectionId) -> Option<&Connection> {
@@ -207,7 +218,10 @@ impl Shard {
         let received = self.take_partial(id);
         let connection = self.forget_connection(id)?;
         self.counters.connections_handed_over += 1;
-        Some(HandOver { origin: connection.origin, received })
+        Some(HandOver {
+            origin: connection.origin,
+            received,
+        })
     }
 
     /// Bytes arrived from a client.
@@ -220,7 +234,9 @@ impl Shard {
     /// The socket took all of it (`transmit` may have been advanced on the way).
     pub fn on_transmitted(&mut self, now: Instant, id: ConnectionId, transmit: Box<Transmit>) {
         self.recycle(transmit);
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         let more = connection.end_transmit();
         let session = connection.session();
         let lookups = connection.lookups.is_some();
@@ -241,7 +257,9 @@ impl Shard {
 
     /// The socket did not take all: a deadline for progress starts. Said again at each progress.
     pub fn on_transmit_blocked(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.blocked_since = Some(now);
         self.rearm_connection(id);
     }
@@ -291,7 +309,9 @@ impl Shard {
     /// Next bytes for a socket. A connection is not named again before `on_transmitted`.
     pub fn poll_transmit(&mut self) -> Option<(ConnectionId, Box<Transmit>)> {
         while let Some(id) = self.wire.dirty.pop_front() {
-            let Some(connection) = self.connection_mut(id) else { continue };
+            let Some(connection) = self.connection_mut(id) else {
+                continue;
+            };
             connection.dirty = false;
             if let Some(transmit) = connection.begin_transmit() {
                 return Some((id, transmit));

@@ -121,11 +121,6 @@ impl Link {
         self.free.push(batch);
     }
 
-    /// Something may wait for [`Self::poll_batch`].
-    pub(super) fn is_dirty(&self) -> bool {
-        self.current.len() > 0 || self.report_due
-    }
-
     /// `count` messages of the peer have taken effect here.
     pub(super) const fn accept(&mut self, count: u64, wants_acceptance: bool) {
         self.received += count;
@@ -146,7 +141,9 @@ impl Link {
     /// The next waiter whose message is accepted.
     pub(super) fn pop_accepted_waiter(&mut self) -> Option<Waiter> {
         let first = self.waiters.front()?;
-        (first.number <= self.accepted).then(|| self.waiters.pop_front()).flatten()
+        (first.number <= self.accepted)
+            .then(|| self.waiters.pop_front())
+            .flatten()
     }
 
     /// Nothing is on its way and nobody waits.

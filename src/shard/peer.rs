@@ -39,7 +39,8 @@ impl Shard {
                 self.interest.set_exact(source, hash, wanted);
             }
             ShardMessage::WildcardInterest { filter, wanted } => {
-                self.interest.set_wildcard(source, batch.text(filter), wanted);
+                self.interest
+                    .set_wildcard(source, batch.text(filter), wanted);
             }
             ShardMessage::Barrier { number } => self.on_barrier(source, number),
             ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),

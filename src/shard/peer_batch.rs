@@ -4,7 +4,7 @@
 //! its memory stays with the shard that made it.
 
 use crate::base::time::Instant;
-use crate::codec::{Message, MessageParts, MessagePool, QosLevel, SharedMessage};
+use crate::codec::{ForwardableRuns, Message, MessageParts, MessagePool, QosLevel, SharedMessage};
 use crate::topic::retained::Cursor;
 use bytes::Bytes;
 
@@ -41,18 +41,34 @@ pub(super) enum ShardMessage {
     /// You own this topic: keep the message as the retained one, or clear it.
     RetainedUpdate(PublishRecord),
     /// I have (or have no longer) a subscription with this exact filter.
-    ExactInterest { hash: u64, wanted: bool },
+    ExactInterest {
+        hash: u64,
+        wanted: bool,
+    },
     /// The same for a wildcard filter.
-    WildcardInterest { filter: Text, wanted: bool },
+    WildcardInterest {
+        filter: Text,
+        wanted: bool,
+    },
     /// Say [`Self::BarrierReached`] when all before this has taken effect, and when the retained
     /// updates that you had sent by then are with their owners.
-    Barrier { number: u64 },
-    BarrierReached { number: u64 },
+    Barrier {
+        number: u64,
+    },
+    BarrierReached {
+        number: u64,
+    },
     /// Look into your retained messages, one slice.
     RetainedQuery(Box<RetainedQuery>),
-    RetainedAnswer { lookup: u64, record: PublishRecord },
+    RetainedAnswer {
+        lookup: u64,
+        record: PublishRecord,
+    },
     /// The slice is over; where to go on, if there may be more.
-    RetainedSliceEnd { lookup: u64, cursor: Option<Box<Cursor>> },
+    RetainedSliceEnd {
+        lookup: u64,
+        cursor: Option<Box<Cursor>>,
+    },
 }
 
 // Batches are read front to back: one message should not fill more than a cache line.
@@ -102,10 +118,6 @@ impl PeerBatch {
         self.messages.push(message);
     }
 
-    pub(super) fn messages(&self) -> &[ShardMessage] {
-        &self.messages
-    }
-
     pub(super) fn take_messages(&mut self) -> Vec<ShardMessage> {
         std::mem::take(&mut self.messages)
     }
@@ -124,7 +136,10 @@ impl PeerBatch {
     pub(super) fn put_text(&mut self, text: &str) -> Text {
         let start = offset(self.arena.len());
         self.arena.extend_from_slice(text.as_bytes());
-        Text { start, bytes: offset(text.len()) }
+        Text {
+            start,
+            bytes: offset(text.len()),
+        }
     }
 
     pub(super) fn text(&self, text: Text) -> &str {
@@ -166,8 +181,7 @@ impl PeerBatch {
     /// Makes the message again in the receiver's own memory.
     pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
         let topic_bytes = usize::from(record.topic_bytes);
-        let length =
-            topic_bytes + record.properties_bytes as usize + record.payload_bytes as usize;
+        let length = topic_bytes + record.properties_bytes as usize + record.payload_bytes as usize;
         let body = if record.shared == NOT_SHARED {
             &self.arena[record.start as usize..][..length]
         } else {
@@ -175,9 +189,9 @@ impl PeerBatch {
         };
         let (topic_name, rest) = body.split_at(topic_bytes);
         let (properties, payload) = rest.split_at(record.properties_bytes as usize);
-        pool.make(MessageParts {
+        pool.make(&MessageParts {
             topic_name,
-            properties: std::iter::once(properties),
+            properties: ForwardableRuns::of_forwardable(properties),
             payload,
             qos: record.qos,
             retain: record.retain,
@@ -191,4 +205,3 @@ impl PeerBatch {
 fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
-

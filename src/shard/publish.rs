@@ -84,8 +84,11 @@ impl Shard {
         self.messages.release(message);
         if let Some(packet_id) = publish.packet_id {
             let unheard = matched == 0 && destinations.interested.is_empty() && !publish.retain;
-            let reason_code =
-                if unheard { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+            let reason_code = if unheard {
+                ReasonCode::NoMatchingSubscribers
+            } else {
+                ReasonCode::Success
+            };
             self.acknowledge_publish(id, session, publish.qos, packet_id, reason_code, open);
         }
         Flow::Done
@@ -97,9 +100,13 @@ impl Shard {
         id: ConnectionId,
         publish: &Publish<'_>,
     ) -> Result<PublishTopic, ProtocolError> {
-        let Some(alias) = publish.properties.topic_alias else { return Ok(PublishTopic::Given) };
+        let Some(alias) = publish.properties.topic_alias else {
+            return Ok(PublishTopic::Given);
+        };
         let levels_max = self.limits.topic_levels_max;
-        let aliases = self.connection_mut(id).and_then(|it| it.inbound_aliases.as_mut());
+        let aliases = self
+            .connection_mut(id)
+            .and_then(|it| it.inbound_aliases.as_mut());
         let Some(aliases) = aliases else {
             return Err(ProtocolError {
                 reason_code: ReasonCode::TopicAliasInvalid,
@@ -121,12 +128,23 @@ impl Shard {
         publish: &Publish<'_>,
         topic_name: &str,
     ) -> Result<(), ProtocolError> {
-        let refuse = |reason_code, context| Err(ProtocolError { reason_code, context });
+        let refuse = |reason_code, context| {
+            Err(ProtocolError {
+                reason_code,
+                context,
+            })
+        };
         if publish.qos as u8 > self.limits.qos_max {
-            return refuse(ReasonCode::QosNotSupported, "QoS above the announced maximum");
+            return refuse(
+                ReasonCode::QosNotSupported,
+                "QoS above the announced maximum",
+            );
         }
         if publish.retain && !self.limits.retain_available {
-            return refuse(ReasonCode::RetainNotSupported, "retained messages are not available");
+            return refuse(
+                ReasonCode::RetainNotSupported,
+                "retained messages are not available",
+            );
         }
         if validate_topic_name(topic_name, self.limits.topic_levels_max).is_err() {
             return refuse(ReasonCode::TopicNameInvalid, "invalid topic name");
@@ -153,7 +171,11 @@ impl Shard {
         if connection.version != ProtocolVersion::V5 {
             // No limit was announced, so nothing is broken: the socket waits.
             let owed = connection.pending_acks.len();
-            return if owed < maximum { Admission::New } else { Admission::Later };
+            return if owed < maximum {
+                Admission::New
+            } else {
+                Admission::Later
+            };
         }
         if connection.pending_acks.pub_ack_count() + session.inbound.len() < maximum {
             return Admission::New;
@@ -168,7 +190,9 @@ impl Shard {
     /// Clients do not publish below `$SYS/`: acknowledged as not authorized, and not routed.
     fn publish_denied(&mut self, id: ConnectionId, session: u32, publish: &Publish<'_>) -> Flow {
         self.counters.publishes_denied += 1;
-        let Some(packet_id) = publish.packet_id else { return Flow::Done };
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Done;
+        };
         if self.speaks_v5(id) {
             let kind = match publish.qos {
                 QosLevel::ExactlyOnce => AckKind::PubRec,
@@ -190,7 +214,7 @@ impl Shard {
         publish: &Publish<'_>,
     ) -> SharedMessage {
         let expiry_s = publish.properties.message_expiry_interval_s;
-        self.messages.make(MessageParts {
+        self.messages.make(&MessageParts {
             topic_name: topic_name.as_bytes(),
             properties: publish.properties.forwardable(),
             payload: publish.payload,
@@ -202,7 +226,10 @@ impl Shard {
 
     fn publisher(&self, id: ConnectionId) -> Option<Publisher> {
         let ack_number = self.connection(id)?.pending_acks.next_number();
-        Some(Publisher { connection: id, ack_number })
+        Some(Publisher {
+            connection: id,
+            ack_number,
+        })
     }
 
     /// PUBACK or PUBREC, now or when the `open` conditions are met.
@@ -235,8 +262,15 @@ impl Shard {
         reason_code: ReasonCode,
         open: u8,
     ) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        connection.pending_acks.push(PendingAck { kind, packet_id, reason_code, open });
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        connection.pending_acks.push(PendingAck {
+            kind,
+            packet_id,
+            reason_code,
+            open,
+        });
         self.send_ready_acks(id);
     }
 }
@@ -258,11 +292,19 @@ enum Admission {
 impl Shard {
     pub(super) fn destinations(&mut self, topic_name: &str, retain: bool) -> Destinations {
         if self.shard_count == 1 {
-            return Destinations { hash: 0, interested: ShardSet::EMPTY, retain };
+            return Destinations {
+                hash: 0,
+                interested: ShardSet::EMPTY,
+                retain,
+            };
         }
         let hash = self.home_key.hash(topic_name.as_bytes());
         let interested = self.interest.shards(topic_name, hash);
-        Destinations { hash, interested, retain }
+        Destinations {
+            hash,
+            interested,
+            retain,
+        }
     }
 
     /// Is there room on every link that the message needs? If not, the connection is listed to be
@@ -273,7 +315,10 @@ impl Shard {
             shards.insert(HomeKey::home_of_hash(destinations.hash, self.shard_count));
             shards.remove(self.id);
         }
-        let full = shards.iter().map(|shard| shard.index()).find(|index| !self.has_room(*index));
+        let full = shards
+            .iter()
+            .map(|shard| shard.index())
+            .find(|index| !self.has_room(*index));
         let Some(full) = full else { return true };
         self.wait_for_link(id, full);
         false
@@ -286,8 +331,12 @@ impl Shard {
 
     /// Lists a connection at a full link, once.
     pub(super) fn wait_for_link(&mut self, id: ConnectionId, link: usize) {
-        let Self { connections, links, .. } = self;
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
+        let Self {
+            connections, links, ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
         if !connection.waits_for_link {
             connection.waits_for_link = true;
             links[link].paused.push_back(id);
@@ -309,8 +358,16 @@ impl Shard {
             let link = &mut self.links[shard.index()];
             let number = link.push_publish(message, &mut shared);
             self.counters.messages_forwarded += 1;
-            if let Some(Publisher { connection, ack_number }) = publisher {
-                link.wait(Waiter { number, connection, ack_number });
+            if let Some(Publisher {
+                connection,
+                ack_number,
+            }) = publisher
+            {
+                link.wait(Waiter {
+                    number,
+                    connection,
+                    ack_number,
+                });
                 open += 1;
             }
         }
@@ -324,8 +381,16 @@ impl Shard {
         }
         let link = &mut self.links[owner.index()];
         let number = link.push_retained_update(message, &mut shared);
-        if let Some(Publisher { connection, ack_number }) = publisher {
-            link.wait(Waiter { number, connection, ack_number });
+        if let Some(Publisher {
+            connection,
+            ack_number,
+        }) = publisher
+        {
+            link.wait(Waiter {
+                number,
+                connection,
+                ack_number,
+            });
             open += 1;
         }
         open

@@ -8,7 +8,7 @@ use super::timeout::TimerKey;
 use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
-use crate::codec::{MessagePool, SharedMessage};
+use crate::codec::SharedMessage;
 use crate::topic::retained::RetainedTree;
 
 /// A stored message counts for its bytes and this much for its places in the tables.
@@ -31,7 +31,11 @@ struct Entry {
 
 impl Retained {
     pub(super) fn new(seed: u64) -> Self {
-        Self { tree: RetainedTree::new(seed), entries: Slab::new(u32::MAX), bytes: 0 }
+        Self {
+            tree: RetainedTree::new(seed),
+            entries: Slab::new(u32::MAX),
+            bytes: 0,
+        }
     }
 
     pub(super) fn message(&self, slot: u32) -> Option<&SharedMessage> {
@@ -44,7 +48,11 @@ impl Retained {
 
     pub(super) fn assert_invariants(&self) {
         assert_eq!(self.tree.len(), self.entries.len());
-        let bytes: u64 = self.entries.iter().map(|(_, entry)| cost(&entry.message)).sum();
+        let bytes: u64 = self
+            .entries
+            .iter()
+            .map(|(_, entry)| cost(&entry.message))
+            .sum();
         assert_eq!(bytes, self.bytes);
     }
 }
@@ -57,7 +65,9 @@ impl Shard {
     /// Replaces, stores or clears the retained message of the topic [MQTT-3.3.1-5],
     /// [MQTT-3.3.1-6], [MQTT-3.3.1-7].
     pub(super) fn keep_retained(&mut self, now: Instant, message: &SharedMessage) {
-        let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) else { return };
+        let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) else {
+            return;
+        };
         self.clear_retained(topic_name);
         if message.payload().is_empty() || message.expires_at().is_some_and(|at| at <= now) {
             return;
@@ -71,12 +81,20 @@ impl Shard {
             self.counters.retained_refused += 1;
             return;
         }
-        let deadline = match (message.expires_at(), limits.retained_ttl.map(|ttl| now + ttl)) {
+        let deadline = match (
+            message.expires_at(),
+            limits.retained_ttl.map(|ttl| now + ttl),
+        ) {
             (Some(expiry), Some(ttl)) => Some(expiry.min(ttl)),
             (expiry, ttl) => expiry.or(ttl),
         };
-        let entry = Entry { message: MessagePool::compact(message), timer: None };
-        let Ok((slot, _)) = self.retained.entries.insert(entry) else { return };
+        let entry = Entry {
+            message: message.clone(),
+            timer: None,
+        };
+        let Ok((slot, _)) = self.retained.entries.insert(entry) else {
+            return;
+        };
         self.retained.bytes = bytes;
         self.retained.tree.insert(topic_name, slot);
         if let Some(deadline) = deadline
@@ -87,8 +105,12 @@ impl Shard {
     }
 
     fn clear_retained(&mut self, topic_name: &str) {
-        let Some(slot) = self.retained.tree.remove(topic_name) else { return };
-        let Some(entry) = self.retained.entries.remove(slot) else { return };
+        let Some(slot) = self.retained.tree.remove(topic_name) else {
+            return;
+        };
+        let Some(entry) = self.retained.entries.remove(slot) else {
+            return;
+        };
         self.retained.bytes -= cost(&entry.message);
         if let Some(timer) = entry.timer {
             self.wheel.cancel(timer);
@@ -98,7 +120,9 @@ impl Shard {
 
     /// A retained message has expired.
     pub(super) fn retained_due(&mut self, slot: u32) {
-        let Some(entry) = self.retained.entries.get_mut(slot) else { return };
+        let Some(entry) = self.retained.entries.get_mut(slot) else {
+            return;
+        };
         entry.timer = None;
         let message = entry.message.clone();
         if let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) {

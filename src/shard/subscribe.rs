@@ -7,8 +7,8 @@ use super::peer_batch::ShardMessage;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::codec::{
-    PacketId, QosLevel, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, Unsubscribe,
-    encode_sub_ack, encode_unsub_ack,
+    PacketId, QosLevel, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    Unsubscribe, encode_sub_ack, encode_unsub_ack,
 };
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
 use smallvec::SmallVec;
@@ -146,7 +146,10 @@ impl Shard {
     ) -> Result<QosLevel, ReasonCode> {
         let kind = self.check_filter(filter.topic_filter)?;
         let options = &filter.options;
-        let open = self.connection(id).and_then(|it| it.lookups.as_ref()).map_or(0, |it| it.len());
+        let open = self
+            .connection(id)
+            .and_then(|it| it.lookups.as_ref())
+            .map_or(0, |it| it.len());
         let full = open + lookups.len() >= LOOKUPS_PER_CONNECTION_MAX;
         let Some(session) = self.sessions.get(session_index) else {
             return Err(ReasonCode::UnspecifiedError);
@@ -163,8 +166,9 @@ impl Shard {
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
         };
-        let inserted =
-            self.index.insert(filter.topic_filter, kind, session_index, subscription);
+        let inserted = self
+            .index
+            .insert(filter.topic_filter, kind, session_index, subscription);
         if !known && let Some(session) = self.sessions.get_mut(session_index) {
             session.subscriptions.push(inserted.filter);
         }
@@ -172,7 +176,7 @@ impl Shard {
             self.announce(filter.topic_filter, kind, true);
         }
         let wants_retained = match options.retain_handling {
-            RetainHandling::SendAlways => true,
+            RetainHandling::Send => true,
             RetainHandling::SendIfNew => !known,
             RetainHandling::DoNotSend => false,
         };
@@ -213,10 +217,14 @@ impl Shard {
     /// SUBACK, then the retained messages.
     fn finish_subscribe(&mut self, now: Instant, pending: PendingSubscribe) {
         let id = pending.connection;
-        let Some(connection) = self.connection(id) else { return };
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
         let version = connection.version;
         let packet_id = pending.packet_id;
-        self.enqueue(id, |out| encode_sub_ack(packet_id, &pending.codes, version, out));
+        self.enqueue(id, |out| {
+            encode_sub_ack(&SubAck::new(packet_id, &pending.codes), version, out)
+        });
         for wanted in pending.lookups {
             self.begin_lookup(id, wanted);
         }
@@ -237,10 +245,14 @@ impl Shard {
             };
             codes.push(code as u8);
         }
-        let Some(connection) = self.connection(id) else { return Flow::Closed };
+        let Some(connection) = self.connection(id) else {
+            return Flow::Closed;
+        };
         let version = connection.version;
         let packet_id = unsubscribe.packet_id;
-        self.enqueue(id, |out| encode_unsub_ack(packet_id, &codes, version, out));
+        self.enqueue(id, |out| {
+            encode_unsub_ack(&SubAck::new(packet_id, &codes), version, out)
+        });
         Flow::Done
     }
 
@@ -248,7 +260,10 @@ impl Shard {
         let (filter, _) = self.index.get(topic_filter, session_index)?;
         self.remove_subscription(session_index, filter);
         let session = self.sessions.get_mut(session_index)?;
-        let position = session.subscriptions.iter().position(|other| *other == filter)?;
+        let position = session
+            .subscriptions
+            .iter()
+            .position(|other| *other == filter)?;
         session.subscriptions.swap_remove(position);
         Some(())
     }
@@ -289,7 +304,9 @@ impl Shard {
         let subscribes = std::mem::take(&mut self.barriers.collecting);
         let number = self.barriers.first_number + self.barriers.waiting.len() as u64;
         let open = usize::from(self.shard_count) - 1;
-        self.barriers.waiting.push_back(Barrier { open, subscribes });
+        self.barriers
+            .waiting
+            .push_back(Barrier { open, subscribes });
         for link in self.peers() {
             self.links[link].push(ShardMessage::Barrier { number });
         }
@@ -307,17 +324,22 @@ impl Shard {
                 waits.push((ShardId(link as u16), update));
             }
         }
-        self.barriers.held.push_back(HeldBarrier { source, number, waits });
+        self.barriers.held.push_back(HeldBarrier {
+            source,
+            number,
+            waits,
+        });
         self.answer_barriers();
     }
 
     /// Answers the barriers that wait for nothing any more, in the order of their coming.
     pub(super) fn answer_barriers(&mut self) {
-        let Self { barriers, links, .. } = self;
+        let Self {
+            barriers, links, ..
+        } = self;
         while let Some(held) = barriers.held.front() {
-            let accepted = |(shard, number): &(ShardId, u64)| {
-                links[shard.index()].has_accepted(*number)
-            };
+            let accepted =
+                |(shard, number): &(ShardId, u64)| links[shard.index()].has_accepted(*number);
             if !held.waits.iter().all(accepted) {
                 return;
             }
@@ -329,12 +351,23 @@ impl Shard {
 
     /// A shard has answered: SUBACKs leave when all have.
     pub(super) fn on_barrier_reached(&mut self, now: Instant, number: u64) {
-        let Some(position) = number.checked_sub(self.barriers.first_number) else { return };
+        let Some(position) = number.checked_sub(self.barriers.first_number) else {
+            return;
+        };
         let position = usize::try_from(position).unwrap_or(usize::MAX);
-        let Some(barrier) = self.barriers.waiting.get_mut(position) else { return };
+        let Some(barrier) = self.barriers.waiting.get_mut(position) else {
+            return;
+        };
         barrier.open -= 1;
-        while self.barriers.waiting.front().is_some_and(|first| first.open == 0) {
-            let Some(done) = self.barriers.waiting.pop_front() else { return };
+        while self
+            .barriers
+            .waiting
+            .front()
+            .is_some_and(|first| first.open == 0)
+        {
+            let Some(done) = self.barriers.waiting.pop_front() else {
+                return;
+            };
             self.barriers.first_number += 1;
             for pending in done.subscribes {
                 self.finish_subscribe(now, pending);

@@ -24,7 +24,9 @@ const TIMERS_PER_TURN_MAX: usize = 4096;
 impl Shard {
     pub(super) fn expire_timers(&mut self, now: Instant) {
         for _ in 0..TIMERS_PER_TURN_MAX {
-            let Some(key) = self.wheel.expire(now) else { return };
+            let Some(key) = self.wheel.expire(now) else {
+                return;
+            };
             match key {
                 TimerKey::Connection(id) => self.connection_due(now, id),
                 TimerKey::Session(session) => {
@@ -40,27 +42,38 @@ impl Shard {
 
     /// Arms the connection's timer for its next deadline, if it has one.
     pub(super) fn rearm_connection(&mut self, id: ConnectionId) {
-        let Self { connections, wheel, limits, .. } = self;
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else { return };
+        let Self {
+            connections,
+            wheel,
+            limits,
+            ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
         if let Some(timer) = connection.timer.take() {
             wheel.cancel(timer);
         }
         let deadline = connection.next_deadline(limits.connect_timeout, limits.send_timeout);
-        connection.timer =
-            deadline.map(|deadline| wheel.arm(deadline, TimerKey::Connection(id)));
+        connection.timer = deadline.map(|deadline| wheel.arm(deadline, TimerKey::Connection(id)));
     }
 
     fn connection_due(&mut self, now: Instant, id: ConnectionId) {
         let send_timeout = self.limits.send_timeout;
         let connect_timeout = self.limits.connect_timeout;
-        let Some(connection) = self.connection_mut(id) else { return };
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
         connection.timer = None;
         connection.shrink();
         if connection.paused {
             // It is not read by our own decision, so its silence says nothing.
             connection.last_packet = now;
         }
-        if connection.blocked_since.is_some_and(|since| since + send_timeout <= now) {
+        if connection
+            .blocked_since
+            .is_some_and(|since| since + send_timeout <= now)
+        {
             self.counters.slow_consumers_closed += 1;
             self.close_connection(now, id, CloseCause::SlowConsumer);
             return;

@@ -28,7 +28,9 @@ impl Wire {
     ) {
         self.scratch.clear();
         encode(&mut self.scratch);
-        connection.send_queue(&mut self.pool).append(&self.scratch, &mut self.pool);
+        connection
+            .send_queue(&mut self.pool)
+            .append(&self.scratch, &mut self.pool);
         self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
         self.mark_dirty(id, connection);
     }
@@ -44,14 +46,18 @@ impl Wire {
 impl Shard {
     /// Encodes one packet for a connection, if it still exists.
     pub(super) fn enqueue(&mut self, id: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) {
-        let Self { connections, wire, .. } = self;
+        let Self {
+            connections, wire, ..
+        } = self;
         if let Some(connection) = connections.get_named_mut(id.index, id.generation) {
             wire.enqueue(id, connection, encode);
         }
     }
 
     pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
-        let Self { connections, wire, .. } = self;
+        let Self {
+            connections, wire, ..
+        } = self;
         if let Some(connection) = connections.get_named_mut(id.index, id.generation) {
             wire.mark_dirty(id, connection);
         }

@@ -43,7 +43,11 @@ const TABLES: &[(&str, &str)] = &[
 fn conversations() -> Vec<(&'static str, Conversation)> {
     let mut all = Vec::new();
     for (table, text) in TABLES {
-        all.extend(parse(table, text).into_iter().map(|conversation| (*table, conversation)));
+        all.extend(
+            parse(table, text)
+                .into_iter()
+                .map(|conversation| (*table, conversation)),
+        );
     }
     all
 }
@@ -61,9 +65,7 @@ fn play(conversation: &Conversation, server: &mut impl Server) -> Result<(), Str
                 let got = pattern.complete(got, |count| server.receive(*client, count));
                 (!pattern.matches(&got)).then(|| format!("wanted {pattern}, got {got:02x?}"))
             }
-            Step::Quiet(client) => {
-                (!server.is_quiet(*client)).then(|| "wanted silence".to_owned())
-            }
+            Step::Quiet(client) => (!server.is_quiet(*client)).then(|| "wanted silence".to_owned()),
             Step::Closed(client) => {
                 (!server.is_closed(*client)).then(|| "wanted the end of the connection".to_owned())
             }
@@ -91,7 +93,9 @@ fn conversations_hold_against_bare_shards() {
             let mut server = shards::Shards::new(shard_count);
             if let Err(problem) = play(&conversation, &mut server) {
                 let name = &conversation.name;
-                failures.push(format!("{table}.txt: {name} ({shard_count} shards): {problem}"));
+                failures.push(format!(
+                    "{table}.txt: {name} ({shard_count} shards): {problem}"
+                ));
             }
         }
     }

@@ -19,7 +19,10 @@ const QUIET: Duration = Duration::from_millis(50);
 
 impl Process {
     pub fn new(cores: usize) -> Self {
-        Self { broker: Broker::start(cores, &[]), streams: BTreeMap::new() }
+        Self {
+            broker: Broker::start(cores, &[]),
+            streams: BTreeMap::new(),
+        }
     }
 
     fn stream(&mut self, client: char) -> &mut TcpStream {

@@ -38,7 +38,9 @@ pub struct Pattern {
 
 impl Conversation {
     pub fn needs_virtual_time(&self) -> bool {
-        self.steps.iter().any(|(_, step)| matches!(step, Step::Advance(_)))
+        self.steps
+            .iter()
+            .any(|(_, step)| matches!(step, Step::Advance(_)))
     }
 }
 
@@ -92,7 +94,10 @@ pub fn parse(table: &str, text: &str) -> Vec<Conversation> {
             continue;
         }
         if let Some(name) = line.strip_prefix("==") {
-            conversations.push(Conversation { name: name.trim().to_owned(), steps: Vec::new() });
+            conversations.push(Conversation {
+                name: name.trim().to_owned(),
+                steps: Vec::new(),
+            });
             continue;
         }
         if let Some(definition) = line.strip_prefix("let ") {
@@ -100,8 +105,11 @@ pub fn parse(table: &str, text: &str) -> Vec<Conversation> {
             names.insert(name.trim().to_owned(), value.trim().to_owned());
             continue;
         }
-        let step = step(line, &names).unwrap_or_else(|| panic!("{table}.txt:{}: {line}", index + 1));
-        let conversation = conversations.last_mut().expect("a conversation before its steps");
+        let step =
+            step(line, &names).unwrap_or_else(|| panic!("{table}.txt:{}: {line}", index + 1));
+        let conversation = conversations
+            .last_mut()
+            .expect("a conversation before its steps");
         conversation.steps.push((index + 1, step));
     }
     conversations
@@ -123,7 +131,10 @@ fn step(line: &str, names: &BTreeMap<String, String>) -> Option<Step> {
         ("<", what) => Some(Step::Expect(client, bytes(what, names)?)),
         (">", what) => {
             let pattern = bytes(what, names)?;
-            Some(Step::Send(client, pattern.bytes.into_iter().collect::<Option<_>>()?))
+            Some(Step::Send(
+                client,
+                pattern.bytes.into_iter().collect::<Option<_>>()?,
+            ))
         }
         _ => None,
     }
@@ -141,7 +152,9 @@ fn bytes(text: &str, names: &BTreeMap<String, String>) -> Option<Pattern> {
             let _comment = after;
             break;
         } else if let Some(after) = rest.strip_prefix('$') {
-            let end = after.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.len());
+            let end = after
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(after.len());
             let inner = bytes(names.get(&after[..end])?, names)?;
             if let Some(open) = inner.open_from {
                 out.open_from = Some(out.bytes.len() + open);
@@ -183,7 +196,8 @@ fn bytes(text: &str, names: &BTreeMap<String, String>) -> Option<Pattern> {
             out.bytes.extend(std::iter::repeat_n(Some(byte), count));
             rest = &after[2..];
         } else {
-            out.bytes.push(Some(u8::from_str_radix(rest.get(..2)?, 16).ok()?));
+            out.bytes
+                .push(Some(u8::from_str_radix(rest.get(..2)?, 16).ok()?));
             rest = &rest[2..];
         }
     }

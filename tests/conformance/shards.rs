@@ -36,29 +36,52 @@ impl Shards {
             })
         };
         let shards = (0..shard_count).map(shard).collect();
-        Self { shards, now: Instant::from_micros(1), clients: BTreeMap::new() }
+        Self {
+            shards,
+            now: Instant::from_micros(1),
+            clients: BTreeMap::new(),
+        }
     }
 
     /// Opens a connection at a shard that depends on the client's name.
     fn open(&mut self, client: char) {
         let index = client as usize % self.shards.len();
-        let origin = ConnectionOrigin { peer: None, listener: 0 };
-        let id = self.shards[index].on_connection_opened(self.now, origin).expect("room");
-        self.clients.insert(client, Client { place: Some((index, id)), received: Vec::new() });
+        let origin = ConnectionOrigin {
+            peer: None,
+            listener: 0,
+        };
+        let id = self.shards[index]
+            .on_connection_opened(self.now, origin)
+            .expect("room");
+        self.clients.insert(
+            client,
+            Client {
+                place: Some((index, id)),
+                received: Vec::new(),
+            },
+        );
     }
 
     fn feed(&mut self, client: char, bytes: &[u8]) {
-        let Some((index, id)) = self.clients[&client].place else { return };
+        let Some((index, id)) = self.clients[&client].place else {
+            return;
+        };
         if let ReadVerdict::HandOver(home) = self.shards[index].on_bytes(self.now, id, bytes) {
-            let hand_over = self.shards[index].take_hand_over(id).expect("it was announced");
-            let id = self.shards[home.index()].on_hand_over(self.now, hand_over).expect("room");
+            let hand_over = self.shards[index]
+                .take_hand_over(id)
+                .expect("it was announced");
+            let id = self.shards[home.index()]
+                .on_hand_over(self.now, hand_over)
+                .expect("room");
             self.clients.get_mut(&client).expect("known").place = Some((home.index(), id));
         }
         self.settle();
     }
 
     fn at(&mut self, place: (usize, ConnectionId)) -> Option<&mut Client> {
-        self.clients.values_mut().find(|client| client.place == Some(place))
+        self.clients
+            .values_mut()
+            .find(|client| client.place == Some(place))
     }
 
     fn settle(&mut self) {
@@ -83,7 +106,10 @@ impl Shards {
             self.shards[index].on_peer_batch_returned(now, peer, batch);
             moved = true;
         }
-        while self.shards[index].poll_timeout().is_some_and(|at| at <= now) {
+        while self.shards[index]
+            .poll_timeout()
+            .is_some_and(|at| at <= now)
+        {
             self.shards[index].on_timeout(now);
             moved = true;
         }
@@ -123,7 +149,9 @@ impl Server for Shards {
     }
 
     fn receive(&mut self, client: char, count: usize) -> Vec<u8> {
-        let Some(client) = self.clients.get_mut(&client) else { return Vec::new() };
+        let Some(client) = self.clients.get_mut(&client) else {
+            return Vec::new();
+        };
         let count = count.min(client.received.len());
         client.received.drain(..count).collect()
     }
@@ -134,9 +162,9 @@ impl Server for Shards {
     }
 
     fn is_closed(&mut self, client: char) -> bool {
-        self.clients.remove(&client).is_some_and(|client| {
-            client.received.is_empty() && client.place.is_none()
-        })
+        self.clients
+            .remove(&client)
+            .is_some_and(|client| client.received.is_empty() && client.place.is_none())
     }
 
     fn cut(&mut self, client: char) {

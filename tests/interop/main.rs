@@ -16,11 +16,15 @@ const CORES: [usize; 2] = [1, 2];
 
 /// Where `tests/run` puts what the package managers of Python and Node.js install.
 fn installed(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/interop").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/interop")
+        .join(path)
 }
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/interop")
+        .join(name)
 }
 
 #[test]

@@ -14,7 +14,15 @@ struct Subscriber {
 impl Subscriber {
     fn start(broker: &Broker, version: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new("mosquitto_sub")
-            .args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-V", version, "-d"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &broker.port().to_string(),
+                "-V",
+                version,
+                "-d",
+            ])
             .args(["-W", &PATIENCE.as_secs().to_string()])
             .args(arguments)
             .stdin(Stdio::null())
@@ -33,7 +41,8 @@ impl Subscriber {
 
     /// Messages up to the end of the program, which `-C` brings about.
     fn messages(mut self) -> Vec<String> {
-        let is_debug = |line: &String| line.starts_with("Client ") || line.starts_with("Subscribed");
+        let is_debug =
+            |line: &String| line.starts_with("Client ") || line.starts_with("Subscribed");
         let lines = self.lines.by_ref().map_while(Result::ok);
         let messages = lines.filter(|line| !is_debug(line)).collect();
         let status = self.child.wait().expect("the child is ours");
@@ -44,7 +53,14 @@ impl Subscriber {
 
 fn publish(broker: &Broker, version: &str, arguments: &[&str]) {
     run(Command::new("mosquitto_pub")
-        .args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-V", version])
+        .args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &broker.port().to_string(),
+            "-V",
+            version,
+        ])
         .args(arguments));
 }
 
@@ -57,7 +73,16 @@ fn mosquitto_clients_deliver_every_qos_and_version() {
                 let subscriber = Subscriber::start(
                     &broker,
                     version,
-                    &["-q", qos, "-t", "house/+/temperature/#", "-C", "3", "-F", "%t %q %r %p"],
+                    &[
+                        "-q",
+                        qos,
+                        "-t",
+                        "house/+/temperature/#",
+                        "-C",
+                        "3",
+                        "-F",
+                        "%t %q %r %p",
+                    ],
                 );
                 for number in ["1", "2", "3"] {
                     let topic = format!("house/{version}/temperature/{number}");
@@ -66,7 +91,11 @@ fn mosquitto_clients_deliver_every_qos_and_version() {
                 let wanted: Vec<String> = (1..=3)
                     .map(|n| format!("house/{version}/temperature/{n} {qos} 0 {n}"))
                     .collect();
-                assert_eq!(subscriber.messages(), wanted, "{version} QoS {qos} {cores} cores");
+                assert_eq!(
+                    subscriber.messages(),
+                    wanted,
+                    "{version} QoS {qos} {cores} cores"
+                );
             }
         }
     }
@@ -76,7 +105,11 @@ fn mosquitto_clients_deliver_every_qos_and_version() {
 fn mosquitto_clients_see_retained_message_and_will() {
     for cores in CORES {
         let broker = Broker::start(cores, &[]);
-        publish(&broker, "mqttv311", &["-q", "1", "-r", "-t", "kept/here", "-m", "stays"]);
+        publish(
+            &broker,
+            "mqttv311",
+            &["-q", "1", "-r", "-t", "kept/here", "-m", "stays"],
+        );
         let late = Subscriber::start(
             &broker,
             "mqttv5",
@@ -92,7 +125,16 @@ fn mosquitto_clients_see_retained_message_and_will() {
         let mut doomed = Subscriber::start(
             &broker,
             "mqttv311",
-            &["-t", "x", "--will-topic", "last/words", "--will-payload", "gone", "--will-qos", "2"],
+            &[
+                "-t",
+                "x",
+                "--will-topic",
+                "last/words",
+                "--will-payload",
+                "gone",
+                "--will-qos",
+                "2",
+            ],
         );
         doomed.child.kill().expect("the child is ours");
         doomed.child.wait().expect("the child is ours");
@@ -109,10 +151,21 @@ fn mosquitto_persistent_session_gets_what_it_missed() {
         first.child.kill().expect("the child is ours");
         first.child.wait().expect("the child is ours");
         for number in ["1", "2", "3"] {
-            publish(&broker, "mqttv5", &["-q", "1", "-t", "missed/it", "-m", number]);
+            publish(
+                &broker,
+                "mqttv5",
+                &["-q", "1", "-t", "missed/it", "-m", number],
+            );
         }
         let again = run(Command::new("mosquitto_sub")
-            .args(["-h", "127.0.0.1", "-p", &broker.port().to_string(), "-V", "mqttv311"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &broker.port().to_string(),
+                "-V",
+                "mqttv311",
+            ])
             .args(["-C", "3", "-W", "60"])
             .args(session));
         assert_eq!(again.lines().collect::<Vec<_>>(), ["1", "2", "3"]);

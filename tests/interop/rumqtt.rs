@@ -9,11 +9,21 @@ const COUNT: usize = 30;
 /// What a test compares: topic, payload and QoS of each message, per QoS in the order of sending.
 fn check_received(received: &[(String, String, u8)]) {
     for qos in 0..3u8 {
-        let of_qos: Vec<_> = received.iter().filter(|(_, _, other)| *other == qos).collect();
-        let payloads: Vec<_> = of_qos.iter().map(|(_, payload, _)| payload.clone()).collect();
+        let of_qos: Vec<_> = received
+            .iter()
+            .filter(|(_, _, other)| *other == qos)
+            .collect();
+        let payloads: Vec<_> = of_qos
+            .iter()
+            .map(|(_, payload, _)| payload.clone())
+            .collect();
         let wanted: Vec<_> = (0..COUNT).map(|number| number.to_string()).collect();
         assert_eq!(payloads, wanted, "QoS {qos}");
-        assert!(of_qos.iter().all(|(topic, ..)| *topic == format!("rumqtt/{qos}/x")));
+        assert!(
+            of_qos
+                .iter()
+                .all(|(topic, ..)| *topic == format!("rumqtt/{qos}/x"))
+        );
     }
 }
 
@@ -28,12 +38,18 @@ fn rumqttc_v311_delivers_every_qos() {
             options
         };
         let (subscriber, mut events) = Client::new(options("rumqtt-sub"), 100);
-        subscriber.subscribe("rumqtt/+/#", QoS::ExactlyOnce).unwrap();
+        subscriber
+            .subscribe("rumqtt/+/#", QoS::ExactlyOnce)
+            .unwrap();
         let (publisher, mut publisher_events) = Client::new(options("rumqtt-pub"), 100);
         std::thread::spawn(move || while publisher_events.recv().is_ok() {});
         let mut received = Vec::new();
         while received.len() < 3 * COUNT {
-            match events.recv_timeout(PATIENCE).expect("an event in time").expect("connected") {
+            match events
+                .recv_timeout(PATIENCE)
+                .expect("an event in time")
+                .expect("connected")
+            {
                 Event::Incoming(Packet::SubAck(_)) => {
                     let publisher = publisher.clone();
                     std::thread::spawn(move || {
@@ -44,7 +60,9 @@ fn rumqttc_v311_delivers_every_qos() {
                                     .enumerate()
                             {
                                 let topic = format!("rumqtt/{level}/x");
-                                publisher.publish(topic, qos, false, number.to_string()).unwrap();
+                                publisher
+                                    .publish(topic, qos, false, number.to_string())
+                                    .unwrap();
                             }
                         }
                     });
@@ -75,12 +93,18 @@ fn rumqttc_v5_delivers_every_qos() {
             options
         };
         let (subscriber, mut events) = Client::new(options("rumqtt5-sub"), 100);
-        subscriber.subscribe("rumqtt/+/#", QoS::ExactlyOnce).unwrap();
+        subscriber
+            .subscribe("rumqtt/+/#", QoS::ExactlyOnce)
+            .unwrap();
         let (publisher, mut publisher_events) = Client::new(options("rumqtt5-pub"), 100);
         std::thread::spawn(move || while publisher_events.recv().is_ok() {});
         let mut received = Vec::new();
         while received.len() < 3 * COUNT {
-            match events.recv_timeout(PATIENCE).expect("an event in time").expect("connected") {
+            match events
+                .recv_timeout(PATIENCE)
+                .expect("an event in time")
+                .expect("connected")
+            {
                 Event::Incoming(Packet::SubAck(_)) => {
                     let publisher = publisher.clone();
                     std::thread::spawn(move || {
@@ -91,7 +115,9 @@ fn rumqttc_v5_delivers_every_qos() {
                                     .enumerate()
                             {
                                 let topic = format!("rumqtt/{level}/x");
-                                publisher.publish(topic, qos, false, number.to_string()).unwrap();
+                                publisher
+                                    .publish(topic, qos, false, number.to_string())
+                                    .unwrap();
                             }
                         }
                     });

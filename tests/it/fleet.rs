@@ -50,8 +50,11 @@ fn ten_thousand_idle_connections_stay_within_the_memory_budget() {
 #[test]
 fn connections_past_the_limit_wait_for_a_free_place() {
     let config = crate::support::scratch_dir("limit").join("ringway.toml");
-    std::fs::write(&config, "[[listener]]\nbind = \"tcp://127.0.0.1:0\"\nmax_connections = 10\n")
-        .unwrap();
+    std::fs::write(
+        &config,
+        "[[listener]]\nbind = \"tcp://127.0.0.1:0\"\nmax_connections = 10\n",
+    )
+    .unwrap();
     let broker = Broker::start(2, &["--config", config.to_str().unwrap()]);
     let broker_with_limit = broker;
     let mut inside: Vec<Raw> = (0..10)
@@ -61,7 +64,10 @@ fn connections_past_the_limit_wait_for_a_free_place() {
     outside.send(&connect_v5("outside"));
     let ticks = broker_with_limit.cpu_ticks();
     std::thread::sleep(Duration::from_secs(1));
-    assert!(broker_with_limit.cpu_ticks() - ticks < 20, "the broker spins");
+    assert!(
+        broker_with_limit.cpu_ticks() - ticks < 20,
+        "the broker spins"
+    );
     for raw in &mut inside {
         raw.send(&[0xc0, 0]);
         assert_eq!(raw.packet(), [0xd0, 0]);

@@ -76,7 +76,9 @@ pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
 impl Raw {
     pub fn open(broker: &Broker) -> Self {
         let stream = TcpStream::connect(broker.address).expect("the broker accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
         stream.set_nodelay(true).expect("a TCP socket");
         Self { stream }
     }
@@ -86,7 +88,11 @@ impl Raw {
         let mut raw = Self::open(broker);
         raw.send(&connect_v5(client_id));
         let connack = raw.packet();
-        assert_eq!((connack[0], connack[3]), (0x20, 0), "CONNACK: {connack:02x?}");
+        assert_eq!(
+            (connack[0], connack[3]),
+            (0x20, 0),
+            "CONNACK: {connack:02x?}"
+        );
         raw
     }
 
@@ -97,7 +103,8 @@ impl Raw {
 
     /// The next whole packet.
     pub fn packet(&mut self) -> Vec<u8> {
-        self.try_packet().expect("a packet before the end of the connection")
+        self.try_packet()
+            .expect("a packet before the end of the connection")
     }
 
     /// The next whole packet, or `None` at the end of the connection.
@@ -136,12 +143,16 @@ impl Raw {
 
     /// Nothing comes and the connection stays open for a while.
     pub fn is_quiet(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        self.stream
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .expect("a timeout");
         let quiet = matches!(
             self.stream.read(&mut [0]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
         );
-        self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout");
         quiet
     }
 }

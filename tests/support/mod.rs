@@ -25,7 +25,13 @@ impl Broker {
     pub fn start(cores: usize, arguments: &[&str]) -> Self {
         let data_dir = scratch_dir("data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
-            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--cores", &cores.to_string()])
+            .args([
+                "serve",
+                "--listen",
+                "tcp://127.0.0.1:0",
+                "--cores",
+                &cores.to_string(),
+            ])
             .arg("--data-dir")
             .arg(&data_dir)
             .args(arguments)
@@ -43,7 +49,12 @@ impl Broker {
             }
         });
         let address = wait_for_ready(&mut child, &log);
-        Self { child, address, data_dir, log }
+        Self {
+            child,
+            address,
+            data_dir,
+            log,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -73,7 +84,9 @@ impl Broker {
 
     /// Waits for the end of the process.
     pub fn wait(&mut self) -> ExitStatus {
-        wait_until("the broker ends", || self.child.try_wait().expect("the child is ours"))
+        wait_until("the broker ends", || {
+            self.child.try_wait().expect("the child is ours")
+        })
     }
 
     /// User and system CPU time used so far, in clock ticks (10 ms).
@@ -81,15 +94,23 @@ impl Broker {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         let after_name = text.rsplit(')').next().unwrap_or_default();
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|it| it.parse().ok()).unwrap_or(0);
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|it| it.parse().ok())
+                .unwrap_or(0)
+        };
         ticks(11) + ticks(12)
     }
 
     /// A line of /proc/PID/status in KiB, such as `RssAnon`.
     pub fn status_kib(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(&format!("{name}:")));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}:")));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or(0)
     }
 }
 
