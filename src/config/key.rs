@@ -100,7 +100,8 @@ pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
 
 /// A number that goes into a field of `limits` as it is.
 macro_rules! limit {
-    ($section:literal, $name:literal, $unit:ident, $min:expr, $max:expr, $field:ident, $meaning:literal) => {
+    ($section:literal, $name:literal, $unit:ident, $min:expr, $max:expr, $field:ident,
+     $meaning:literal) => {
         Key {
             section: $section,
             name: $name,
@@ -118,7 +119,8 @@ macro_rules! limit {
 
 /// A whole number of seconds that becomes a `Duration`.
 macro_rules! seconds {
-    ($section:literal, $name:literal, $min:expr, $max:expr, $($field:ident).+, $meaning:literal) => {
+    ($section:literal, $name:literal, $min:expr, $max:expr, $($field:ident).+,
+     $meaning:literal) => {
         Key {
             section: $section,
             name: $name,
