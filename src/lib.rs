@@ -3,6 +3,8 @@
 //! `src/ARCHITECTURE.md` is the map.
 
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod node;
 pub mod shard;
