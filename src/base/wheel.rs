@@ -332,7 +332,7 @@ mod tests {
             wheel.arm(deadline, 7);
             if deadline_us > 0 {
                 let before = Instant::from_micros(deadline_us - 1);
-                assert_eq!(drain(&mut wheel, before), [], "{deadline_us}");
+                assert!(drain(&mut wheel, before).is_empty(), "{deadline_us}");
             }
             let after = deadline + Duration::from_micros(TICK_US - 1);
             assert_eq!(drain(&mut wheel, after), [7], "{deadline_us}");
@@ -356,7 +356,7 @@ mod tests {
     fn last_instant_is_a_deadline_like_any_other() {
         let mut wheel = Wheel::new(Instant::ZERO);
         let timer = wheel.arm(Instant::from_micros(u64::MAX), 1);
-        assert_eq!(drain(&mut wheel, Instant::from_micros(u64::MAX / 2)), []);
+        assert!(drain(&mut wheel, Instant::from_micros(u64::MAX / 2)).is_empty());
         assert!(wheel.next_deadline().is_some());
         assert_eq!(wheel.cancel(timer), Some(1));
     }
@@ -384,7 +384,7 @@ mod tests {
         let cascade = wheel.next_deadline().unwrap();
         assert_eq!(wheel.expire(cascade), None);
         assert_eq!(wheel.next_deadline(), Some(cascade), "not finished yet");
-        assert_eq!(drain(&mut wheel, cascade), []);
+        assert!(drain(&mut wheel, cascade).is_empty());
         assert!(wheel.next_deadline().unwrap() > cascade);
         let late = deadline + Duration::from_micros(TICK_US);
         assert_eq!(drain(&mut wheel, late).len(), count as usize);

@@ -240,7 +240,10 @@ impl Outbound {
             }
         }
         while self.unsent > 0
-            && self.inflight.back().is_some_and(|last| last.stage == Stage::Done)
+            && self
+                .inflight
+                .back()
+                .is_some_and(|last| last.stage == Stage::Done)
         {
             self.inflight.pop_back();
             self.unsent -= 1;

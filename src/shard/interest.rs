@@ -52,12 +52,6 @@ impl Interest {
         });
         shards
     }
-
-    /// Distinct exact hashes and wildcard filters known.
-    #[cfg_attr(not(test), allow(dead_code, reason = "only tests compare the tables"))]
-    pub(super) fn len(&self) -> usize {
-        self.exact.len() + self.wildcard.filter_count()
-    }
 }
 
 /// How often each exact hash occurs among the local filters.

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-pub struct Process {
+pub(crate) struct Process {
     broker: Broker,
     streams: BTreeMap<char, TcpStream>,
 }
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(50);
 
 impl Process {
-    pub fn new(cores: usize) -> Self {
+    pub(crate) fn new(cores: usize) -> Self {
         Self {
             broker: Broker::start(cores, &[]),
             streams: BTreeMap::new(),

@@ -14,12 +14,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub struct Conversation {
-    pub name: String,
-    pub steps: Vec<(usize, Step)>,
+pub(crate) struct Conversation {
+    pub(crate) name: String,
+    pub(crate) steps: Vec<(usize, Step)>,
 }
 
-pub enum Step {
+pub(crate) enum Step {
     Send(char, Vec<u8>),
     Expect(char, Pattern),
     Quiet(char),
@@ -30,14 +30,14 @@ pub enum Step {
 
 /// Bytes in which some may be anything.
 #[derive(Default)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     bytes: Vec<Option<u8>>,
     /// The packet that starts here has any rest: only its first bytes are fixed.
     open_from: Option<usize>,
 }
 
 impl Conversation {
-    pub fn needs_virtual_time(&self) -> bool {
+    pub(crate) fn needs_virtual_time(&self) -> bool {
         self.steps
             .iter()
             .any(|(_, step)| matches!(step, Step::Advance(_)))
@@ -46,12 +46,16 @@ impl Conversation {
 
 impl Pattern {
     /// How many bytes to read first: all, or the fixed header's two of an open packet.
-    pub fn len_min(&self) -> usize {
+    pub(crate) fn len_min(&self) -> usize {
         self.open_from.map_or(self.bytes.len(), |start| start + 2)
     }
 
     /// Reads the rest of an open packet by its own remaining length (below 128).
-    pub fn complete(&self, mut got: Vec<u8>, mut read: impl FnMut(usize) -> Vec<u8>) -> Vec<u8> {
+    pub(crate) fn complete(
+        &self,
+        mut got: Vec<u8>,
+        mut read: impl FnMut(usize) -> Vec<u8>,
+    ) -> Vec<u8> {
         if let Some(start) = self.open_from
             && got.len() == start + 2
         {
@@ -61,7 +65,7 @@ impl Pattern {
         got
     }
 
-    pub fn matches(&self, got: &[u8]) -> bool {
+    pub(crate) fn matches(&self, got: &[u8]) -> bool {
         let fits = |(wanted, got): (&Option<u8>, &u8)| wanted.is_none_or(|wanted| wanted == *got);
         let length = match self.open_from {
             Some(_) => got.len() >= self.bytes.len(),
@@ -85,7 +89,7 @@ impl fmt::Display for Pattern {
 
 /// # Panics
 /// When the table is not in the notation: a mistake of its author.
-pub fn parse(table: &str, text: &str) -> Vec<Conversation> {
+pub(crate) fn parse(table: &str, text: &str) -> Vec<Conversation> {
     let mut names = BTreeMap::new();
     let mut conversations: Vec<Conversation> = Vec::new();
     for (index, line) in text.lines().enumerate() {

@@ -10,7 +10,7 @@ use ringway::shard::interface::{CloseCause, ConnectionOrigin, ReadVerdict, Shard
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub struct Shards {
+pub(crate) struct Shards {
     shards: Vec<Shard>,
     now: Instant,
     clients: BTreeMap<char, Client>,
@@ -25,7 +25,7 @@ struct Client {
 }
 
 impl Shards {
-    pub fn new(shard_count: u16) -> Self {
+    pub(crate) fn new(shard_count: u16) -> Self {
         let shard = |id| {
             Shard::new(ShardSettings {
                 id: ShardId(id),

@@ -32,7 +32,7 @@ fn paho_python_delivers_every_qos_and_version() {
     for cores in CORES {
         let broker = Broker::start(cores, &[]);
         for version in ["3", "4", "5"] {
-            run(Command::new(installed("venv/bin/python"))
+            run(Command::new(installed("python/bin/python"))
                 .arg(script("paho_client.py"))
                 .args([&broker.port().to_string(), version]));
         }
@@ -46,7 +46,7 @@ fn mqtt_js_delivers_every_qos_and_version() {
         for version in ["3", "4", "5"] {
             run(Command::new("node")
                 .arg(script("mqttjs_client.mjs"))
-                .arg(installed("node_modules/mqtt/build/index.js"))
+                .arg(installed("node/node_modules/mqtt/build/index.js"))
                 .args([&broker.port().to_string(), version]));
         }
     }

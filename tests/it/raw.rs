@@ -6,21 +6,21 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// A socket with a read timeout.
-pub struct Raw {
-    pub stream: TcpStream,
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
 }
 
 /// CONNECT of MQTT 5.0, clean start, keep alive 0, no properties.
-pub fn connect_v5(client_id: &str) -> Vec<u8> {
+pub(crate) fn connect_v5(client_id: &str) -> Vec<u8> {
     connect(5, 0x02, 0, &[0], client_id)
 }
 
 /// CONNECT of MQTT 3.1.1, clean session, keep alive 0.
-pub fn connect_v311(client_id: &str) -> Vec<u8> {
+pub(crate) fn connect_v311(client_id: &str) -> Vec<u8> {
     connect(4, 0x02, 0, &[], client_id)
 }
 
-pub fn connect(
+pub(crate) fn connect(
     level: u8,
     flags: u8,
     keep_alive_s: u16,
@@ -35,7 +35,7 @@ pub fn connect(
 }
 
 /// SUBSCRIBE of 5.0 with packet identifier 1.
-pub fn subscribe_v5(filter: &str, qos: u8) -> Vec<u8> {
+pub(crate) fn subscribe_v5(filter: &str, qos: u8) -> Vec<u8> {
     let mut body = vec![0, 1, 0];
     body.extend(string(filter));
     body.push(qos);
@@ -43,7 +43,7 @@ pub fn subscribe_v5(filter: &str, qos: u8) -> Vec<u8> {
 }
 
 /// PUBLISH of 5.0 without properties.
-pub fn publish_v5(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish_v5(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = string(topic);
     if qos > 0 {
         body.extend(packet_id.to_be_bytes());
@@ -53,12 +53,12 @@ pub fn publish_v5(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u
     packet(0x30 | (qos << 1), &body)
 }
 
-pub fn string(text: &str) -> Vec<u8> {
+pub(crate) fn string(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("short text");
     [&length.to_be_bytes()[..], text.as_bytes()].concat()
 }
 
-pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first_byte];
     let mut rest = body.len();
     loop {
@@ -74,7 +74,7 @@ pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
 }
 
 impl Raw {
-    pub fn open(broker: &Broker) -> Self {
+    pub(crate) fn open(broker: &Broker) -> Self {
         let stream = TcpStream::connect(broker.address).expect("the broker accepts");
         stream
             .set_read_timeout(Some(PATIENCE))
@@ -84,7 +84,7 @@ impl Raw {
     }
 
     /// Connected as a 5.0 client.
-    pub fn connected(broker: &Broker, client_id: &str) -> Self {
+    pub(crate) fn connected(broker: &Broker, client_id: &str) -> Self {
         let mut raw = Self::open(broker);
         raw.send(&connect_v5(client_id));
         let connack = raw.packet();
@@ -97,18 +97,18 @@ impl Raw {
     }
 
     /// Sends; a broker that has closed already is no failure here.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// The next whole packet.
-    pub fn packet(&mut self) -> Vec<u8> {
+    pub(crate) fn packet(&mut self) -> Vec<u8> {
         self.try_packet()
             .expect("a packet before the end of the connection")
     }
 
     /// The next whole packet, or `None` at the end of the connection.
-    pub fn try_packet(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn try_packet(&mut self) -> Option<Vec<u8>> {
         let mut bytes = vec![self.byte()?];
         let (mut length, mut shift) = (0usize, 0);
         loop {
@@ -137,12 +137,12 @@ impl Raw {
     }
 
     /// Everything up to the end of the connection.
-    pub fn until_closed(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn until_closed(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.try_packet()).collect()
     }
 
     /// Nothing comes and the connection stays open for a while.
-    pub fn is_quiet(&mut self) -> bool {
+    pub(crate) fn is_quiet(&mut self) -> bool {
         self.stream
             .set_read_timeout(Some(Duration::from_millis(200)))
             .expect("a timeout");

@@ -10,19 +10,19 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// A running `ringway serve`. Dropping it stops the process.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     data_dir: PathBuf,
     log: Receiver<String>,
 }
 
 /// Long enough for a loaded machine; nothing waits this long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Broker {
     /// Starts with the given number of cores and extra arguments.
-    pub fn start(cores: usize, arguments: &[&str]) -> Self {
+    pub(crate) fn start(cores: usize, arguments: &[&str]) -> Self {
         let data_dir = scratch_dir("data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
             .args([
@@ -57,40 +57,40 @@ impl Broker {
         }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Lines logged since the last call.
-    pub fn log_lines(&self) -> Vec<String> {
+    pub(crate) fn log_lines(&self) -> Vec<String> {
         self.log.try_iter().collect()
     }
 
-    pub fn signal(&self, signal: i32) {
+    pub(crate) fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).expect("a pid");
         // SAFETY: only sends a signal to the child that this value owns and has not reaped.
         unsafe { libc::kill(pid, signal) };
     }
 
     /// Stops the broker as an operator would and returns how it ended.
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(libc::SIGTERM);
         self.wait()
     }
 
     /// Waits for the end of the process.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_until("the broker ends", || {
             self.child.try_wait().expect("the child is ours")
         })
     }
 
     /// User and system CPU time used so far, in clock ticks (10 ms).
-    pub fn cpu_ticks(&self) -> u64 {
+    pub(crate) fn cpu_ticks(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         let after_name = text.rsplit(')').next().unwrap_or_default();
         let fields: Vec<&str> = after_name.split_whitespace().collect();
@@ -104,7 +104,7 @@ impl Broker {
     }
 
     /// A line of /proc/PID/status in KiB, such as `RssAnon`.
-    pub fn status_kib(&self, name: &str) -> u64 {
+    pub(crate) fn status_kib(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let line = text
             .lines()
@@ -147,7 +147,7 @@ fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> SocketAddr {
 }
 
 /// A directory of its own for each caller, below the build's own directory for test data.
-pub fn scratch_dir(name: &str) -> PathBuf {
+pub(crate) fn scratch_dir(name: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -158,7 +158,7 @@ pub fn scratch_dir(name: &str) -> PathBuf {
 }
 
 /// Polls until there is a value; a test that waits for ever fails with what it waited for.
-pub fn wait_until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = poll() {
@@ -170,7 +170,7 @@ pub fn wait_until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Runs a program to its end; fails the test with its output if it fails or takes too long.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
