@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod delivery;
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod inbound;
 pub mod outbound;

@@ -16,6 +16,7 @@ mod connect;
 mod delivery;
 mod directory;
 mod ending;
+#[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod input;
 mod interest;
