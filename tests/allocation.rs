@@ -1,5 +1,6 @@
 //! The warm PUBLISH path allocates nothing: decode, match, delivery on the same shard and on
 //! another one, acknowledgements both ways, at every QoS.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};

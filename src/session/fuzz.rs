@@ -7,7 +7,7 @@ use crate::codec::{ForwardableRuns, MessageParts, MessagePool, PacketId, QosLeve
 use crate::config::limits::QueueFullPolicy;
 use std::collections::VecDeque;
 
-const QUEUE_MAX: usize = 8;
+const QUEUE_MAX: u32 = 8;
 
 /// One exchange as a careful client would keep it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ impl Model {
     }
 
     fn offer(&mut self, argument: u8) {
-        let qos = if argument % 2 == 0 {
+        let qos = if argument.is_multiple_of(2) {
             QosLevel::AtLeastOnce
         } else {
             QosLevel::ExactlyOnce
@@ -99,7 +99,7 @@ impl Model {
             return;
         }
         let limits = QueueLimits {
-            messages_max: QUEUE_MAX as u32,
+            messages_max: QUEUE_MAX,
             bytes_max: u64::MAX,
             policy: self.policy,
         };
@@ -108,7 +108,7 @@ impl Model {
         self.outbound.enqueue(delivery, &limits, |delivery| {
             dropped.push(number_of(&delivery))
         });
-        if self.queue.len() > QUEUE_MAX {
+        if self.queue.len() > QUEUE_MAX as usize {
             let lost = match self.policy {
                 QueueFullPolicy::DropOldest => self.queue.pop_front(),
                 QueueFullPolicy::DropNewest => self.queue.pop_back(),
@@ -141,10 +141,8 @@ impl Model {
     }
 
     fn sent_count(&self) -> u16 {
-        self.exchanges
-            .iter()
-            .filter(|exchange| exchange.sent)
-            .count() as u16
+        let sent = self.exchanges.iter().filter(|exchange| exchange.sent);
+        u16::try_from(sent.count()).unwrap_or(u16::MAX)
     }
 
     /// The right acknowledgement of some exchange.

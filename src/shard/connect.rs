@@ -258,8 +258,8 @@ impl Shard {
         loop {
             let mut client_id = String::from("ringway-");
             for _ in 0..ASSIGNED_CHARACTERS {
-                let character = ASSIGNED_ALPHABET[self.random.below(32) as usize];
-                client_id.push(char::from(character));
+                let character = self.random.below(32).to_le_bytes()[0];
+                client_id.push(char::from(ASSIGNED_ALPHABET[usize::from(character)]));
             }
             let at_home = self.home_key.home(client_id.as_bytes(), self.shard_count) == self.id;
             if at_home && self.directory.find(&self.sessions, &client_id).is_none() {

@@ -73,7 +73,7 @@ impl World {
             }
             4 => {
                 let filter: &[u8] = if choice & 4 == 0 { &topic } else { b"#" };
-                let options = [choice % 3 | (choice & 0x10)];
+                let options = [(choice % 3) | (choice & 0x10)];
                 let body = [&[0, choice, 0][..], &length_of(filter), filter, &options].concat();
                 self.feed(choice, &packet(0x82, &body));
             }
@@ -145,7 +145,7 @@ impl World {
         while self.shard.poll_timeout().is_some_and(|at| at <= self.now) {
             self.shard.on_timeout(self.now);
         }
-        while choice % 5 != 0
+        while !choice.is_multiple_of(5)
             && let Some((id, mut transmit)) = self.shard.poll_transmit()
         {
             let bytes: usize = transmit.slices().map(<[u8]>::len).sum();

@@ -3,6 +3,11 @@
 //! Each file in this folder holds conversations (see `script` for the notation). All of them run
 //! against bare shards with virtual time; those that do not need virtual time run against the
 //! real process too.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes wait, and may fail loudly"
+)]
 
 mod process;
 mod script;

@@ -59,7 +59,8 @@ impl Server for Process {
         stream.set_read_timeout(Some(QUIET)).expect("a timeout");
         let outcome = stream.read(&mut [0]);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        matches!(outcome, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        let kind = outcome.err().map(|error| error.kind());
+        matches!(kind, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
     fn is_closed(&mut self, client: char) -> bool {

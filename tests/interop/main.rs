@@ -2,6 +2,11 @@
 //! MQTT.js and rumqttc, each at every QoS and protocol version it has, on one core and on two.
 //!
 //! `tests/run` installs the clients; a missing one fails the test with that advice.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes wait, and may fail loudly"
+)]
 
 mod mosquitto;
 mod rumqtt;

@@ -1,4 +1,9 @@
 //! The real process over loopback sockets: start and stop, bad input, fleets.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes wait, and may fail loudly"
+)]
 
 mod bad_input;
 mod fleet;

@@ -3,7 +3,6 @@
 use crate::support::{Broker, PATIENCE};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 /// A socket with a read timeout.
 pub(crate) struct Raw {
@@ -139,20 +138,5 @@ impl Raw {
     /// Everything up to the end of the connection.
     pub(crate) fn until_closed(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.try_packet()).collect()
-    }
-
-    /// Nothing comes and the connection stays open for a while.
-    pub(crate) fn is_quiet(&mut self) -> bool {
-        self.stream
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .expect("a timeout");
-        let quiet = matches!(
-            self.stream.read(&mut [0]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-        );
-        self.stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout");
-        quiet
     }
 }
