@@ -4,6 +4,7 @@
 
 pub mod base;
 pub mod cli;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod connection;

@@ -41,7 +41,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("control", &["base", "config", "metrics"]),
     ("client", &["base", "codec", "config"]),
     ("node", &["base"]),
-    ("cli", &["base", "client", "config", "node", "runtime"]),
+    (
+        "cli",
+        &["base", "client", "codec", "config", "node", "runtime"],
+    ),
 ];
 
 const UNSAFE_ALLOWED: &[&str] = &["base", "runtime"];

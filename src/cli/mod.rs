@@ -5,12 +5,15 @@
 #![forbid(unsafe_code)]
 
 mod check_config;
+mod client_arguments;
 mod exit;
 mod log;
+mod publish;
 mod ready;
 mod serve;
 mod show_config;
 mod sources;
+mod subscribe;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,6 +33,8 @@ enum Command {
     Serve(serve::ServeArguments),
     CheckConfig(check_config::CheckConfigArguments),
     Config(show_config::ConfigArguments),
+    Pub(Box<publish::PublishArguments>),
+    Sub(Box<subscribe::SubscribeArguments>),
 }
 
 /// The whole program.
@@ -40,16 +45,10 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(arguments)) => serve::main(&arguments),
         Some(Command::CheckConfig(arguments)) => check_config::main(&arguments),
         Some(Command::Config(arguments)) => show_config::main(&arguments),
+        Some(Command::Pub(arguments)) => publish::main(*arguments),
+        Some(Command::Sub(arguments)) => subscribe::main(*arguments),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn arguments_are_consistent() {
-        Arguments::command().debug_assert();
-    }
-}
+mod tests;
