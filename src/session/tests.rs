@@ -33,7 +33,9 @@ fn outbound_equals_model_under_random_operations() {
     let mut random = Random::new(11);
     for _ in 0..2000 {
         let length = random.below(300);
-        let bytes: Vec<u8> = (0..length).map(|_| random.next_u64().to_le_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| random.next_u64().to_le_bytes()[0])
+            .collect();
         exercise_session(&bytes);
     }
 }

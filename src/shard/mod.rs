@@ -208,7 +208,10 @@ impl Shard {
 
     /// A connection arrives from the shard that accepted it; what was received there is fed here.
     /// `None`: the shard is full, close the socket. What follows comes through the polls.
-    #[allow(clippy::needless_pass_by_value, reason = "what is handed over belongs to this shard")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "what is handed over belongs to this shard"
+    )]
     pub fn on_hand_over(&mut self, now: Instant, hand_over: HandOver) -> Option<ConnectionId> {
         let id = self.on_connection_opened(now, hand_over.origin)?;
         let _verdict = self.on_bytes(now, id, &hand_over.received);

@@ -246,7 +246,9 @@ fn random_bytes_hurt_nobody() {
             _ => Raw::connected(&broker, &format!("noise-{round}")),
         };
         let length = 1 + random.below(600) as usize;
-        let noise: Vec<u8> = (0..length).map(|_| random.next_u64().to_le_bytes()[0]).collect();
+        let noise: Vec<u8> = (0..length)
+            .map(|_| random.next_u64().to_le_bytes()[0])
+            .collect();
         bad.send(&noise);
         bad.stream.shutdown(std::net::Shutdown::Write).ok();
         bad.until_closed();
