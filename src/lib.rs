@@ -5,4 +5,5 @@
 pub mod base;
 pub mod config;
 pub mod connection;
+pub mod runtime;
 pub mod shard;
