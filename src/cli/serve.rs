@@ -1,11 +1,13 @@
 //! `ringway serve`: from arguments to a running broker.
 
 use super::exit::{failed, refused};
+use super::ready::announce;
 use super::{log, sources};
 use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
 use crate::config::settings::{CoreSelection, Settings};
 use crate::node::data_dir::DataDir;
+use crate::runtime::{self, ServeOptions};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,6 +107,17 @@ pub(super) fn core_count(cores: &CoreSelection) -> u16 {
 }
 
 /// Runs the broker until it is told to stop.
-fn run(_settings: &Settings, _data_dir: &DataDir) -> ExitCode {
-    failed("this build has no runtime")
+fn run(settings: &Settings, data_dir: &DataDir) -> ExitCode {
+    let outcome = runtime::serve(ServeOptions {
+        listeners: settings.listeners.clone(),
+        cores: settings.node.cores.clone(),
+        limits: settings.limits.clone(),
+        home_key: data_dir.identity().home_key,
+        shutdown_timeout: settings.node.shutdown_timeout,
+        on_ready: Box::new(|ready| announce(&ready.urls, ready.core_count)),
+    });
+    match outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failed(error),
+    }
 }
