@@ -1,6 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: the four packets of the QoS 1 and 2 exchanges, one shape.
 
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion};
 use super::reader::Reader;
