@@ -143,8 +143,8 @@ impl Part for AckProperties<'_> {
     }
 }
 
-/// Appends the packet to `out`; in 3.x the packet identifier is all it says. The reason code must be
-/// one of the packet's. Panics when a field is longer than [`super::FIELD_BYTES_MAX`].
+/// Appends the packet to `out`; in 3.x the packet identifier is all it says. The reason code must
+/// be one of the packet's. Panics when a field is longer than [`super::FIELD_BYTES_MAX`].
 pub fn encode_ack(kind: AckKind, ack: &Ack<'_>, version: ProtocolVersion, out: &mut Vec<u8>) {
     write_ack(kind, ack, version, out);
 }

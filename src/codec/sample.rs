@@ -15,6 +15,8 @@ use crate::base::random::Random;
 /// Long enough for a Remaining Length of three bytes.
 const LONG_BYTES: usize = 17_000;
 
+const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+
 static BINARY: [u8; LONG_BYTES] = long_binary();
 static LETTERS: [u8; LONG_BYTES] = long_letters();
 
@@ -82,7 +84,7 @@ const fn long_letters() -> [u8; LONG_BYTES] {
     let mut index = 0;
     while index < LONG_BYTES {
         if index % 9 != 8 {
-            bytes[index] = b'a' + (index % 26) as u8;
+            bytes[index] = ALPHABET[index % ALPHABET.len()];
         }
         index += 1;
     }
@@ -201,7 +203,7 @@ impl Sampler {
             request_response_information: self.maybe(Self::flag),
             request_problem_information: self.maybe(Self::flag),
             authentication_method,
-            authentication_data: authentication_method.and(self.maybe(Self::binary)),
+            authentication_data: authentication_method.and_then(|_| self.maybe(Self::binary)),
             user_properties: self.user_properties(),
         }
     }
@@ -429,7 +431,7 @@ impl Sampler {
     /// Any UTF-8 Encoded String that is not empty and may be a topic name.
     pub fn text(&mut self) -> &'static str {
         if self.random.chance(1, 2) {
-            return *self.one_of(&TEXTS);
+            return self.one_of::<&str>(&TEXTS);
         }
         let length = self.field_bytes().max(1);
         str::from_utf8(&LETTERS[..length]).unwrap_or_default()

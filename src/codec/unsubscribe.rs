@@ -116,8 +116,8 @@ impl Part for UnsubscribeProperties<'_> {
     }
 }
 
-/// Appends the packet to `out`. Panics when a field is longer than [`super::FIELD_BYTES_MAX`] or the
-/// packet larger than [`super::PACKET_BYTES_MAX`].
+/// Appends the packet to `out`. Panics when a field is longer than [`super::FIELD_BYTES_MAX`] or
+/// the packet larger than [`super::PACKET_BYTES_MAX`].
 pub fn encode_unsubscribe(
     unsubscribe: &Unsubscribe<'_>,
     version: ProtocolVersion,

@@ -129,6 +129,9 @@ fn head_and_tail_equal_the_whole_encoding() {
     }
 }
 
+/// Raw properties, one after the other.
+type Properties<'a> = &'a [&'a [u8]];
+
 #[test]
 fn forwardable_runs_are_long_and_in_order() {
     // [MQTT-3.3.2-18]
@@ -138,7 +141,7 @@ fn forwardable_runs_are_long_and_in_order() {
     let second: &[u8] = b"\x26\x00\x01k\x00\x012";
     let content_type: &[u8] = b"\x03\x00\x01c";
     let identifier: &[u8] = b"\x0B\x80\x01";
-    let cases: [(&[&[u8]], &[&[&[u8]]]); 7] = [
+    let cases: [(Properties<'_>, &[Properties<'_>]); 7] = [
         (&[], &[]),
         (&[expiry, alias], &[]),
         (&[first, content_type], &[&[first, content_type]]),

@@ -4,6 +4,8 @@ mod bytes;
 mod framing;
 mod layout;
 mod malformed;
+mod malformed_connect;
+mod malformed_subscribe;
 mod property_table;
 mod random_input;
 mod round_trip;
