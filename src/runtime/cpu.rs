@@ -2,18 +2,7 @@
 
 use super::error::ServeError;
 use crate::base::ids::ShardId;
-
-/// What the user asked for.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum CoreSelection {
-    /// Every CPU of the process's affinity mask.
-    #[default]
-    Auto,
-    /// The first so many of them.
-    Count(u16),
-    /// These CPU ids.
-    List(Vec<usize>),
-}
+use crate::config::settings::CoreSelection;
 
 /// The CPUs to use, one core each.
 pub(super) fn choose(selection: &CoreSelection) -> Result<Vec<usize>, ServeError> {
@@ -51,8 +40,8 @@ fn choose_count(wanted: usize, allowed: &[usize]) -> Result<Vec<usize>, ServeErr
     Ok(allowed[..wanted].to_vec())
 }
 
-fn choose_list(list: &[usize], allowed: &[usize]) -> Result<Vec<usize>, ServeError> {
-    let mut cpus = list.to_vec();
+fn choose_list(list: &[u16], allowed: &[usize]) -> Result<Vec<usize>, ServeError> {
+    let mut cpus: Vec<usize> = list.iter().copied().map(usize::from).collect();
     cpus.sort_unstable();
     cpus.dedup();
     match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
@@ -99,8 +88,9 @@ mod tests {
             error.to_string().contains("4 cores were asked for"),
             "{error}"
         );
-        let list: Vec<usize> = (0..129).collect();
-        let error = choose_from(&CoreSelection::List(list.clone()), &list).unwrap_err();
+        let list: Vec<u16> = (0..129).collect();
+        let allowed: Vec<usize> = (0..129).collect();
+        let error = choose_from(&CoreSelection::List(list), &allowed).unwrap_err();
         assert!(error.to_string().contains("at most 128"), "{error}");
     }
 }

@@ -5,6 +5,7 @@
 //! has all its addresses or none.
 
 use super::error::ServeError;
+use crate::config::address::ListenAddress;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -13,15 +14,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const FAMILY_V4: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 #[allow(clippy::cast_possible_truncation, reason = "small constants")]
 const FAMILY_V6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
-
-/// A TCP address to listen on. The host may be a name: then every address of it is used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ListenAddress {
-    /// An IP address without brackets, or a name.
-    pub host: String,
-    /// 0 takes a free one.
-    pub port: u16,
-}
 
 /// One configured listener, opened.
 #[derive(Debug)]

@@ -27,8 +27,6 @@ mod signal;
 mod tests;
 
 pub use counters::NetCounters;
-pub use cpu::CoreSelection;
 pub use error::ServeError;
 pub use executor::Tasks;
-pub use listen::ListenAddress;
 pub use serve::{CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, serve};
