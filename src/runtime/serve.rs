@@ -21,6 +21,7 @@ use crate::base::ids::ShardId;
 use crate::config::address::ListenAddress;
 use crate::config::limits::Limits;
 use crate::config::settings::CoreSelection;
+use crate::metrics::Counters;
 use crate::shard::Shard;
 use crate::shard::interface::ShardSettings;
 use std::io;
@@ -69,11 +70,12 @@ pub struct Ready {
 }
 
 /// What one core leaves at its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CoreSummary {
     pub shard: ShardId,
     pub cpu: usize,
     pub net: NetCounters,
+    pub counters: Counters,
 }
 
 /// What is left at a requested stop.
@@ -86,14 +88,15 @@ pub struct ServeSummary {
 }
 
 impl ServeSummary {
-    /// The counters of all cores.
+    /// The sums over all cores: of sockets and of shards.
     #[must_use]
-    pub fn net(&self) -> NetCounters {
-        let mut sum = NetCounters::default();
+    pub fn sums(&self) -> (NetCounters, Counters) {
+        let mut sums = (NetCounters::default(), Counters::default());
         for core in &self.cores {
-            sum.add(&core.net);
+            sums.0.add(&core.net);
+            sums.1.add(&core.counters);
         }
-        sum
+        sums
     }
 }
 
@@ -369,10 +372,11 @@ impl Seat {
                 .await
         });
         drop(end);
-        Some(outcome.map(|net| CoreSummary {
+        Some(outcome.map(|(net, counters)| CoreSummary {
             shard: id,
             cpu,
             net,
+            counters,
         }))
     }
 }
@@ -421,25 +425,19 @@ impl Running {
         info!("stopping: goodbye to all clients");
         self.control.request(Stop::Graceful);
         let limit = Instant::now() + self.control.shutdown_timeout() + JOIN_TIME;
-        let mut cut_short = false;
-        while self
-            .threads
-            .iter()
-            .flatten()
-            .any(|thread| !thread.is_finished())
-        {
+        let mut ended = 0;
+        while ended < self.threads.len() {
             let left = limit.saturating_duration_since(Instant::now());
             match signals.wait(Some(left)) {
-                Event::CoreEnded => {}
+                Event::CoreEnded => ended += 1,
                 Event::StopRequested | Event::TimedOut => {
                     warn!("stopping at once");
                     self.control.request(Stop::AtOnce);
-                    cut_short = true;
-                    break;
+                    return self.collect(true);
                 }
             }
         }
-        self.collect(cut_short)
+        self.collect(false)
     }
 
     /// Joins the threads that have ended, or all.
