@@ -12,6 +12,7 @@ use super::executor::{Reactor, Tasks};
 use super::link::Links;
 use super::net::{Net, Wait, Woken};
 use crate::base::time::Instant;
+use crate::metrics::Counters;
 use crate::shard::Shard;
 use std::io;
 use std::os::fd::RawFd;
@@ -119,7 +120,7 @@ impl Core {
     ///
     /// # Errors
     /// The ring is unusable.
-    pub(super) async fn run(mut self) -> io::Result<NetCounters> {
+    pub(super) async fn run(mut self) -> io::Result<(NetCounters, Counters)> {
         let rings = self.control.bells.iter().map(|bell| bell.ring()).collect();
         self.net.set_peer_rings(rings);
         self.net.watch_event(self.links.bell().event());
@@ -131,7 +132,7 @@ impl Core {
             self.run_tasks(woken).await;
         }
         self.end();
-        Ok(self.net.counters())
+        Ok((self.net.counters(), self.shard.counters().clone()))
     }
 
     /// One turn; says what woke the core besides sockets.

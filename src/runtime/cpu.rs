@@ -4,7 +4,6 @@ use super::error::ServeError;
 use crate::base::ids::ShardId;
 use crate::config::settings::CoreSelection;
 
-
 /// The CPUs to use, one core each.
 pub(super) fn choose(selection: &CoreSelection) -> Result<Vec<usize>, ServeError> {
     let allowed = core_affinity::get_core_ids().ok_or(ServeError::AffinityUnknown)?;
@@ -18,10 +17,7 @@ fn choose_from(selection: &CoreSelection, allowed: &[usize]) -> Result<Vec<usize
         // A machine with more CPUs than a broker can use is no error when nobody asked for them.
         CoreSelection::Auto => allowed.iter().copied().take(max).collect(),
         CoreSelection::Count(count) => choose_count(usize::from(*count), allowed)?,
-        CoreSelection::List(list) => {
-            let list: Vec<usize> = list.iter().copied().map(usize::from).collect();
-            choose_list(&list, allowed)?
-        },
+        CoreSelection::List(list) => choose_list(list, allowed)?,
     };
     match cpus.len() {
         0 => Err(ServeError::NoCores),
@@ -44,8 +40,8 @@ fn choose_count(wanted: usize, allowed: &[usize]) -> Result<Vec<usize>, ServeErr
     Ok(allowed[..wanted].to_vec())
 }
 
-fn choose_list(list: &[usize], allowed: &[usize]) -> Result<Vec<usize>, ServeError> {
-    let mut cpus = list.to_vec();
+fn choose_list(list: &[u16], allowed: &[usize]) -> Result<Vec<usize>, ServeError> {
+    let mut cpus: Vec<usize> = list.iter().copied().map(usize::from).collect();
     cpus.sort_unstable();
     cpus.dedup();
     match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
@@ -92,9 +88,9 @@ mod tests {
             error.to_string().contains("4 cores were asked for"),
             "{error}"
         );
-        let list: Vec<usize> = (0..129).collect();
-        let wanted = list.iter().map(|cpu| u16::try_from(*cpu).unwrap()).collect();
-        let error = choose_from(&CoreSelection::List(wanted), &list).unwrap_err();
+        let list: Vec<u16> = (0..129).collect();
+        let allowed: Vec<usize> = (0..129).collect();
+        let error = choose_from(&CoreSelection::List(list), &allowed).unwrap_err();
         assert!(error.to_string().contains("at most 128"), "{error}");
     }
 }

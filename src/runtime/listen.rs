@@ -15,7 +15,6 @@ const FAMILY_V4: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
 #[allow(clippy::cast_possible_truncation, reason = "small constants")]
 const FAMILY_V6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 
-
 /// One configured listener, opened.
 #[derive(Debug)]
 pub(super) struct OpenListener {

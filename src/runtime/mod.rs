@@ -29,4 +29,4 @@ mod tests;
 pub use counters::NetCounters;
 pub use error::ServeError;
 pub use executor::Tasks;
-pub use serve::{CoreSummary, Ready, ServeOptions, ServeSummary, serve};
+pub use serve::{CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, serve};

@@ -18,8 +18,10 @@ use super::net::{ListenSocket, ListenerLoad, Net, NetSettings};
 use super::signal::{self, CoreEnd, Event, Signals};
 use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
+use crate::config::address::ListenAddress;
 use crate::config::limits::Limits;
-use crate::config::settings::{CoreSelection, ListenerSettings};
+use crate::config::settings::CoreSelection;
+use crate::metrics::Counters;
 use crate::shard::Shard;
 use crate::shard::interface::ShardSettings;
 use std::io;
@@ -34,9 +36,19 @@ use tracing::{debug, info, warn};
 /// them.
 const JOIN_TIME: Duration = Duration::from_secs(5);
 
+/// One listener of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerOptions {
+    pub address: ListenAddress,
+    /// Connections that the kernel holds until they are accepted, for each core.
+    pub backlog: u32,
+    /// Connections of this listener at one time, over all cores; `u32::MAX`: no limit.
+    pub max_connections: u32,
+}
+
 /// What the broker runs with.
 pub struct ServeOptions {
-    pub listeners: Vec<ListenerSettings>,
+    pub listeners: Vec<ListenerOptions>,
     pub cores: CoreSelection,
     /// Of the whole process; divided among the shards here.
     pub limits: Limits,
@@ -58,11 +70,12 @@ pub struct Ready {
 }
 
 /// What one core leaves at its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CoreSummary {
     pub shard: ShardId,
     pub cpu: usize,
     pub net: NetCounters,
+    pub counters: Counters,
 }
 
 /// What is left at a requested stop.
@@ -75,14 +88,15 @@ pub struct ServeSummary {
 }
 
 impl ServeSummary {
-    /// The counters of all cores.
+    /// The sums over all cores: of sockets and of shards.
     #[must_use]
-    pub fn net(&self) -> NetCounters {
-        let mut sum = NetCounters::default();
+    pub fn sums(&self) -> (NetCounters, Counters) {
+        let mut sums = (NetCounters::default(), Counters::default());
         for core in &self.cores {
-            sum.add(&core.net);
+            sums.0.add(&core.net);
+            sums.1.add(&core.counters);
         }
-        sum
+        sums
     }
 }
 
@@ -262,13 +276,13 @@ fn plan_slots(
 /// Opens all listeners; gives each core its sockets.
 #[allow(clippy::type_complexity, reason = "sockets by core, and all addresses")]
 fn open_listeners(
-    listeners: &[ListenerSettings],
+    listeners: &[ListenerOptions],
     cores: usize,
 ) -> Result<(Vec<Vec<ListenSocket>>, Vec<SocketAddr>), ServeError> {
     let mut by_core: Vec<Vec<ListenSocket>> = (0..cores).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
     for (position, options) in (0u16..).zip(listeners) {
-        let open = listen::open(&options.bind, options.backlog, cores)?;
+        let open = listen::open(&options.address, options.backlog, cores)?;
         addresses.extend(open.addresses);
         for (core, sockets) in by_core.iter_mut().zip(open.sockets) {
             core.extend(sockets.into_iter().map(|socket| ListenSocket {
@@ -358,10 +372,11 @@ impl Seat {
                 .await
         });
         drop(end);
-        Some(outcome.map(|net| CoreSummary {
+        Some(outcome.map(|(net, counters)| CoreSummary {
             shard: id,
             cpu,
             net,
+            counters,
         }))
     }
 }
@@ -410,25 +425,19 @@ impl Running {
         info!("stopping: goodbye to all clients");
         self.control.request(Stop::Graceful);
         let limit = Instant::now() + self.control.shutdown_timeout() + JOIN_TIME;
-        let mut cut_short = false;
-        while self
-            .threads
-            .iter()
-            .flatten()
-            .any(|thread| !thread.is_finished())
-        {
+        let mut ended = 0;
+        while ended < self.threads.len() {
             let left = limit.saturating_duration_since(Instant::now());
             match signals.wait(Some(left)) {
-                Event::CoreEnded => {}
+                Event::CoreEnded => ended += 1,
                 Event::StopRequested | Event::TimedOut => {
                     warn!("stopping at once");
                     self.control.request(Stop::AtOnce);
-                    cut_short = true;
-                    break;
+                    return self.collect(true);
                 }
             }
         }
-        self.collect(cut_short)
+        self.collect(false)
     }
 
     /// Joins the threads that have ended, or all.

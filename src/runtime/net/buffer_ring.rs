@@ -10,9 +10,12 @@ use crate::runtime::error::ServeError;
 use io_uring::types::BufRingEntry;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Enough for a burst of 2048 connections in one turn; with few buffers the kernel runs out and
-/// each receive is armed twice. The memory is used only as far as bursts reach: 8 MiB at most.
+/// Enough for a burst of 2048 connections in one turn: 8 MiB at most.
 const BUFFERS: u16 = 2048;
+/// What the kernel gets at first; twice as many after each turn in which it ran out, so that the
+/// memory follows the bursts. The kernel goes round: each buffer that it has will be touched. Much
+/// fewer would make it run out in every turn, and each receive would be armed twice.
+const BUFFERS_FIRST: u16 = 256;
 /// Holds some dozen small packets; a large one takes several completions.
 const BUFFER_BYTES: usize = 4096;
 /// The only group of buffers of a ring.
@@ -25,10 +28,14 @@ pub(super) struct BufferRing {
     buffers: Pages,
     /// Buffers given to the kernel so far, wrapping.
     tail: u16,
+    /// Buffers in use; the kernel has never had the others.
+    count: u16,
+    /// The kernel ran out in this turn.
+    exhausted: bool,
 }
 
 impl BufferRing {
-    /// Makes all buffers and gives them to the kernel.
+    /// Reserves all buffers and gives the first ones to the kernel.
     pub(super) fn new(ring: &Ring) -> Result<Self, ServeError> {
         let failed = |error| ServeError::from_ring("provided buffers", error);
         let count = usize::from(BUFFERS);
@@ -46,12 +53,24 @@ impl BufferRing {
             entries,
             buffers,
             tail: 0,
+            count: 0,
+            exhausted: false,
         };
-        for buffer in 0..BUFFERS {
-            this.put_back(buffer);
-        }
+        this.grow_to(BUFFERS_FIRST);
         this.publish();
         Ok(this)
+    }
+
+    fn grow_to(&mut self, count: u16) {
+        for buffer in self.count..count {
+            self.put_back(buffer);
+        }
+        self.count = count;
+    }
+
+    /// The kernel found no buffer.
+    pub(super) fn on_exhausted(&mut self) {
+        self.exhausted = true;
     }
 
     /// What the kernel has put into a buffer that it has handed to us.
@@ -78,8 +97,12 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows the kernel the buffers that were given back.
+    /// Shows the kernel the buffers that were given back, and more of them if it ran out. Once per
+    /// turn.
     pub(super) fn publish(&mut self) {
+        if std::mem::take(&mut self.exhausted) {
+            self.grow_to(self.count.saturating_mul(2).min(BUFFERS));
+        }
         let first: *const BufRingEntry = self.entries.at(0).cast();
         // SAFETY: the first entry of a registered list; its spare field is the list's tail.
         let tail = unsafe { BufRingEntry::tail(first) };
@@ -171,7 +194,7 @@ mod tests {
                 assert_eq!(completion.has_more(), completion.result > 0);
             }
         }
-        assert_eq!(held.len(), usize::from(BUFFERS));
+        assert_eq!(held.len(), usize::from(BUFFERS_FIRST));
         for buffer in held.drain(..) {
             receiver.buffers.put_back(buffer);
         }
@@ -179,5 +202,16 @@ mod tests {
         let _ = receiver.client.write(&[7; 10]);
         receiver.arm();
         assert!(receiver.turn().iter().any(|c| c.result > 0));
+    }
+
+    #[test]
+    fn buffers_become_more_when_the_kernel_runs_out_up_to_the_maximum() {
+        let mut receiver = receiver();
+        for expected in [512, 1024, 2048, 2048] {
+            receiver.buffers.on_exhausted();
+            receiver.buffers.publish();
+            receiver.buffers.publish();
+            assert_eq!(receiver.buffers.count, expected);
+        }
     }
 }

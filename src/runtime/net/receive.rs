@@ -87,6 +87,7 @@ impl Net {
         let received = Received::from_result(completion.result);
         if completion.result == -libc::ENOBUFS {
             self.counters.buffers_exhausted += 1;
+            self.buffers.on_exhausted();
         }
         if let Some(socket) = self.sockets.named_mut(name) {
             if !completion.has_more() {
