@@ -117,7 +117,10 @@ impl Pair {
                     moved = true;
                 }
                 let now = self.now;
-                while self.shards[index].poll_timeout().is_some_and(|at| at <= now) {
+                while self.shards[index]
+                    .poll_timeout()
+                    .is_some_and(|at| at <= now)
+                {
                     self.shards[index].on_timeout(now);
                     moved = true;
                 }

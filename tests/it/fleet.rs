@@ -86,3 +86,37 @@ fn connections_past_the_limit_wait_for_a_free_place() {
         packet.filter(|packet| packet[..2] == [0x20, packet[1]] && packet[3] == 0)
     });
 }
+
+/// The table of descriptors is full: no spinning, those inside notice nothing, the log says what to
+/// do, and a place that becomes free is used.
+#[test]
+fn full_descriptor_table_stops_accepting_and_hurts_nobody() {
+    let listener = ["--listen", "tcp://127.0.0.1:0"];
+    let mut broker = Broker::start_with_descriptors(160, 1, &listener);
+    let said = broker.start_log.join("\n");
+    assert!(said.contains("limit of open files"), "{said}");
+    let open = |number: usize| {
+        let mut raw = Raw::open(&broker);
+        raw.send(&connect_v5(&format!("many-{number}")));
+        raw
+    };
+    let mut clients: Vec<Raw> = (0..300).map(open).collect();
+    assert_eq!(clients[0].packet()[0], 0x20);
+    assert_eq!(clients[40].packet()[0], 0x20);
+    let ticks = broker.cpu_ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(broker.cpu_ticks() - ticks < 20, "the broker spins");
+    for client in [0, 40] {
+        clients[client].send(&[0xc0, 0]);
+        assert_eq!(clients[client].packet(), [0xd0, 0]);
+    }
+    // Those behind are served when those before them leave.
+    let last = clients.split_off(250);
+    drop(clients);
+    for mut client in last {
+        assert_eq!(client.packet()[0], 0x20);
+    }
+    let said = broker.log_lines().join("\n");
+    assert!(said.contains("accepting stands still"), "{said}");
+    assert!(broker.stop().success());
+}
