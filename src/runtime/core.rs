@@ -116,6 +116,12 @@ impl Core {
         }
     }
 
+    /// Where tasks beside the turn are spawned: files, coarse timers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests spawn tasks so far"))]
+    pub(super) fn tasks(&self) -> Tasks {
+        self.reactor.tasks()
+    }
+
     /// Serves until the process is told to stop.
     ///
     /// # Errors

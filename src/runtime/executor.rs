@@ -187,6 +187,11 @@ impl Reactor {
         }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests spawn tasks so far"))]
+    pub(super) fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
     /// When a turn is due at the latest: while there are tasks.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let counts = &self.tasks.0;

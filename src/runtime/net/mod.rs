@@ -15,8 +15,6 @@ mod operation;
 mod receive;
 mod ring;
 mod socket;
-#[cfg(test)]
-mod tests;
 mod transmit;
 
 pub(crate) use accept::{ListenSocket, ListenerLoad, SLOTS_RESERVED};

@@ -16,8 +16,8 @@ use super::operation::{Completion, Operation, UserData};
 use super::socket::{Socket, SocketName, State};
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::connection::transmit::Transmit;
 use crate::shard::Shard;
+use crate::shard::interface::Transmit;
 use io_uring::{opcode, squeue, types};
 use tracing::debug;
 
