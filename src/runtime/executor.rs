@@ -187,7 +187,6 @@ impl Reactor {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests spawn tasks so far"))]
     pub(super) fn tasks(&self) -> Tasks {
         self.tasks.clone()
     }

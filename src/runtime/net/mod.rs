@@ -242,6 +242,7 @@ impl Net {
             self.begin_close(shard, now, closing);
         }
         self.queue_sends();
+        self.prune_close_deadlines();
         self.arm_accepts(now);
     }
 
