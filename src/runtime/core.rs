@@ -9,7 +9,7 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::counters::NetCounters;
 use super::executor::{Reactor, Tasks};
-use super::link::Links;
+use super::link::{ARRIVALS_MAX, BATCHES_MAX, Links};
 use super::net::{Net, Wait, Woken};
 use crate::base::time::Instant;
 use crate::metrics::Counters;
@@ -116,6 +116,12 @@ impl Core {
         }
     }
 
+    /// Where tasks beside the turn are spawned: files, coarse timers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests spawn tasks so far"))]
+    pub(super) fn tasks(&self) -> Tasks {
+        self.reactor.tasks()
+    }
+
     /// Serves until the process is told to stop.
     ///
     /// # Errors
@@ -129,7 +135,7 @@ impl Core {
         self.drain(start);
         while !self.is_finished() {
             let woken = self.turn()?;
-            self.run_tasks(woken).await;
+            self.run_tasks(woken).await?;
         }
         self.end();
         Ok((self.net.counters(), self.shard.counters().clone()))
@@ -189,17 +195,27 @@ impl Core {
         .min()
     }
 
-    /// Takes everything that the peers have sent. Bounded by the size of the queues.
+    /// Takes what the peers have sent, at most one filling of each queue: a peer that sends on
+    /// and on must not keep this core from its sockets.
     fn receive_links(&mut self, now: Instant) {
         for peer in self.links.peers() {
-            while let Some(batch) = self.links.receive_returned(peer) {
+            for _ in 0..BATCHES_MAX {
+                let Some(batch) = self.links.receive_returned(peer) else {
+                    break;
+                };
                 self.shard.on_peer_batch_returned(now, peer, batch);
             }
-            while let Some(mut batch) = self.links.receive_batch(peer) {
+            for _ in 0..BATCHES_MAX {
+                let Some(mut batch) = self.links.receive_batch(peer) else {
+                    break;
+                };
                 self.shard.on_peer_batch(now, peer, &mut batch);
                 self.links.return_batch(peer, batch);
             }
-            while let Some(arrival) = self.links.receive_arrival(peer) {
+            for _ in 0..ARRIVALS_MAX {
+                let Some(arrival) = self.links.receive_arrival(peer) else {
+                    break;
+                };
                 self.net.adopt(&mut self.shard, now, *arrival);
             }
         }
@@ -238,14 +254,17 @@ impl Core {
     }
 
     /// Gives the executor a turn when it has something to do.
-    async fn run_tasks(&mut self, woken: Woken) {
+    async fn run_tasks(&mut self, woken: Woken) -> io::Result<()> {
         let now = self.clock.now();
         if !self.reactor.is_due(now, woken.by_reactor, woken.by_event) {
-            return;
+            return Ok(());
         }
+        // What the turn has queued does not wait for tasks.
+        self.net.enter(Wait::No)?;
         let turns = self.reactor.turn(now).await;
         self.net.counters_mut().reactor_turns += turns;
         self.reactor.watch(&mut self.net);
+        Ok(())
     }
 
     /// Begins a graceful stop when the main thread asks for one.
@@ -274,13 +293,23 @@ impl Core {
         self.control.all_done() || self.clock.now() >= deadline
     }
 
-    /// Closes what is left and lets the kernel do it.
+    /// Sends what the last turn has queued, then closes what is left.
     fn end(&mut self) {
         self.links.bell().set_ring(-1);
         let left = self.net.socket_count();
+        // Sends that are queued point to memory that the release gives back: they go first.
+        let sent = self.net.enter(Wait::No);
+        self.net.settle(&mut self.shard, self.clock.now());
         self.net.release_all(&mut self.shard);
-        let submitted = self.net.enter(Wait::No);
+        let closed = self.net.enter(Wait::No);
         let counters = self.net.counters();
-        debug!(core = self.index, left, ?submitted, ?counters, "core ended");
+        debug!(
+            core = self.index,
+            left,
+            ?sent,
+            ?closed,
+            ?counters,
+            "core ended"
+        );
     }
 }

@@ -187,6 +187,10 @@ impl Reactor {
         }
     }
 
+    pub(super) fn tasks(&self) -> Tasks {
+        self.tasks.clone()
+    }
+
     /// When a turn is due at the latest: while there are tasks.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let counts = &self.tasks.0;

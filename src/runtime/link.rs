@@ -16,10 +16,10 @@ use std::sync::Arc;
 /// Room for batches in one direction. A shard has at most 8 batches on their way to one peer, the
 /// emptied ones included, so this never fills; twice that, so that a shard which grows its window
 /// is not punished by an abort.
-const BATCHES_MAX: usize = 16;
+pub(crate) const BATCHES_MAX: usize = 16;
 /// Room for connections on their way to one peer: what a core accepts in one turn in a storm.
 /// More wait at the sender until there is room.
-const ARRIVALS_MAX: usize = 64;
+pub(crate) const ARRIVALS_MAX: usize = 64;
 
 /// A connection that arrives: what the shard knows of it, and its slot in the table of direct
 /// descriptors of the core it arrives at.

@@ -115,7 +115,7 @@ pub fn serve(options: ServeOptions) -> Result<ServeSummary, ServeError> {
 }
 
 /// Everything that is decided before the first thread starts.
-struct Plan {
+pub(super) struct Plan {
     clock: Clock,
     cpus: Vec<usize>,
     bells: Vec<Arc<Bell>>,
@@ -125,14 +125,14 @@ struct Plan {
     sockets: Vec<Vec<ListenSocket>>,
     addresses: Vec<SocketAddr>,
     /// Entries of each core's table of direct descriptors.
-    slots: u32,
+    pub(super) slots: u32,
     limits: Limits,
     home_key: HomeKey,
     seed: u64,
 }
 
 impl Plan {
-    fn make(options: &ServeOptions) -> Result<Self, ServeError> {
+    pub(super) fn make(options: &ServeOptions) -> Result<Self, ServeError> {
         limits::check_kernel()?;
         let cpus = cpu::choose(&options.cores)?;
         let shard_count = u16::try_from(cpus.len()).unwrap_or(u16::MAX);
@@ -173,7 +173,7 @@ impl Plan {
     }
 
     /// Starts all threads and waits until each one could serve.
-    fn start(self, signals: &Signals) -> Result<(Ready, Running), ServeError> {
+    pub(super) fn start(self, signals: &Signals) -> Result<(Ready, Running), ServeError> {
         let ready = self.ready();
         let (reports, reported) = channel();
         let mut running = Running {
@@ -390,8 +390,8 @@ fn prepare(cpu: usize, net: NetSettings) -> Result<(Made, Net), ServeError> {
 }
 
 /// The cores' threads and how to end them.
-struct Running {
-    control: Arc<Control>,
+pub(super) struct Running {
+    pub(super) control: Arc<Control>,
     threads: Vec<Option<JoinHandle<CoreOutcome>>>,
     /// Dropped without a word, they end the cores that wait to serve.
     go: Vec<Sender<()>>,
@@ -441,7 +441,7 @@ impl Running {
     }
 
     /// Joins the threads that have ended, or all.
-    fn collect(&mut self, cut_short: bool) -> Result<ServeSummary, ServeError> {
+    pub(super) fn collect(&mut self, cut_short: bool) -> Result<ServeSummary, ServeError> {
         let mut summary = ServeSummary {
             cores: Vec::new(),
             cut_short,

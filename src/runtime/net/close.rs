@@ -6,7 +6,7 @@
 
 use super::Net;
 use super::operation::{Operation, UserData};
-use super::socket::{Closing, SocketName, State};
+use super::socket::{Closing, SocketName, Sockets, State};
 use crate::base::time::Instant;
 use crate::shard::Shard;
 use crate::shard::interface::{self, CloseCause};
@@ -34,6 +34,18 @@ impl CloseDeadlines {
         let flush = self.flush.front().map(|(at, _)| *at);
         let linger = self.linger.front().map(|(at, _)| *at);
         flush.into_iter().chain(linger).min()
+    }
+
+    /// Forgets the first ones as long as their sockets are gone, so that nobody wakes for them.
+    fn prune(&mut self, sockets: &Sockets) {
+        for list in [&mut self.flush, &mut self.linger] {
+            while list
+                .front()
+                .is_some_and(|(_, name)| sockets.named(*name).is_none())
+            {
+                list.pop_front();
+            }
+        }
     }
 
     fn pop_due(list: &mut VecDeque<(Instant, SocketName)>, now: Instant) -> Option<SocketName> {
@@ -168,6 +180,11 @@ impl Net {
         while let Some(name) = CloseDeadlines::pop_due(&mut self.close_deadlines.flush, now) {
             self.force_close(shard, name);
         }
+    }
+
+    /// At the end of each turn.
+    pub(super) fn prune_close_deadlines(&mut self) {
+        self.close_deadlines.prune(&self.sockets);
     }
 
     fn force_close(&mut self, shard: &mut Shard, name: SocketName) {

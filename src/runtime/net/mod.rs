@@ -15,8 +15,6 @@ mod operation;
 mod receive;
 mod ring;
 mod socket;
-#[cfg(test)]
-mod tests;
 mod transmit;
 
 pub(crate) use accept::{ListenSocket, ListenerLoad, SLOTS_RESERVED};
@@ -244,6 +242,7 @@ impl Net {
             self.begin_close(shard, now, closing);
         }
         self.queue_sends();
+        self.prune_close_deadlines();
         self.arm_accepts(now);
     }
 

@@ -6,8 +6,7 @@
 
 use super::operation::GENERATION_MASK;
 use crate::base::ids::{ConnectionId, ShardId};
-use crate::shard::interface::Transmit;
-use crate::shard::interface::{CloseCause, ConnectionOrigin, HandOver};
+use crate::shard::interface::{CloseCause, ConnectionOrigin, HandOver, Transmit};
 
 /// One use of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,79 @@
+//! The runtime as a whole: real cores in this process, real sockets on the loopback.
+
+mod client;
+mod inversion;
+mod life;
+mod sockets;
+
+use super::serve::{Plan, Running};
+use super::signal::Signals;
+use super::{ListenerOptions, Ready, ServeError, ServeOptions, ServeSummary};
+use crate::base::hash::HomeKey;
+use crate::config::address::ListenAddress;
+use crate::config::limits::Limits;
+use crate::config::settings::CoreSelection;
+use client::Client;
+use std::time::Duration;
+
+/// Longer than anything takes when all is well, on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Cores that serve within this process.
+struct Broker {
+    running: Running,
+    ready: Ready,
+    _signals: Signals,
+}
+
+fn options(cores: u16) -> ServeOptions {
+    ServeOptions {
+        listeners: vec![ListenerOptions {
+            address: ListenAddress {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            },
+            backlog: 1024,
+            max_connections: u32::MAX,
+        }],
+        cores: CoreSelection::Count(cores),
+        limits: Limits::default(),
+        home_key: HomeKey::new([7; 16]),
+        shutdown_timeout: Duration::from_secs(5),
+        on_ready: Box::new(|_| {}),
+    }
+}
+
+impl Broker {
+    fn start(options: &ServeOptions) -> Self {
+        Self::start_with_slots(options, None)
+    }
+
+    /// With another size of the tables of direct descriptors.
+    fn start_with_slots(options: &ServeOptions, slots: Option<u32>) -> Self {
+        let signals = Signals::register().unwrap();
+        let mut plan = Plan::make(options).unwrap();
+        plan.slots = slots.unwrap_or(plan.slots);
+        let (ready, running) = plan.start(&signals).unwrap();
+        Self {
+            running,
+            ready,
+            _signals: signals,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::open(self.ready.addresses[0])
+    }
+
+    /// Stops gracefully and returns what was counted.
+    fn stop(mut self) -> ServeSummary {
+        self.running.control.request(super::core::Stop::Graceful);
+        self.running.collect(false).unwrap()
+    }
+}
+
+fn start_error(options: &ServeOptions) -> ServeError {
+    let signals = Signals::register().unwrap();
+    let started = Plan::make(options).and_then(|plan| plan.start(&signals));
+    started.map(|_| ()).unwrap_err()
+}
