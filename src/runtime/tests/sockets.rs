@@ -282,8 +282,9 @@ fn vanishing_clients_leave_nothing_behind() {
     drop(open);
     witness.ping();
     let (net, _) = broker.stop().sums();
-    assert_eq!(net.accepts, CLIENTS + 1);
-    assert_eq!(net.closes, CLIENTS + 1);
+    // The last ones may have gone before they were accepted.
+    assert!((1..=CLIENTS + 1).contains(&net.accepts));
+    assert_eq!(net.closes, net.accepts);
     assert_eq!(net.hand_overs_in, net.hand_overs_out);
 }
 
