@@ -1,5 +1,6 @@
-//! The warm PUBLISH path allocates nothing: decode, match, delivery on the same shard and on
-//! another one, acknowledgements both ways, at every QoS.
+//! What the shard allocates. The warm PUBLISH path allocates nothing: decode, match, delivery on
+//! the same shard and on another one, acknowledgements both ways, at every QoS. And an idle
+//! connection keeps within its memory budget.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use ringway::base::hash::HomeKey;
@@ -16,23 +17,36 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(grown_bytes: usize, shrunk_bytes: usize) {
+    ALLOCATIONS.with(|count| count.set(count.get() + u64::from(grown_bytes > 0)));
+    LIVE_BYTES.with(|live| {
+        live.set(
+            live.get()
+                .wrapping_add(grown_bytes)
+                .wrapping_sub(shrunk_bytes),
+        )
+    });
 }
 
 // SAFETY: every call is passed on unchanged to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(layout.size(), 0);
         // SAFETY: same contract as ours.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, layout.size());
         // SAFETY: same contract as ours.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(size, layout.size());
         // SAFETY: same contract as ours.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -100,6 +114,14 @@ impl Pair {
                             .for_each(|it| subscriber.received.extend(it));
                     }
                     self.shards[index].on_transmitted(self.now, id, transmit);
+                    moved = true;
+                }
+                let now = self.now;
+                while self.shards[index]
+                    .poll_timeout()
+                    .is_some_and(|at| at <= now)
+                {
+                    self.shards[index].on_timeout(now);
                     moved = true;
                 }
                 assert!(self.shards[index].poll_close().is_none());
@@ -219,4 +241,36 @@ fn warm_publish_path_allocates_nothing() {
         run(40_000);
         assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0, "QoS {qos}");
     }
+}
+
+/// What the runtime keeps per socket beside the shard; asserted there at compile time.
+const SOCKET_BYTES: usize = 96 + 12;
+/// The budget of the design for an idle connection with one subscription.
+const IDLE_BYTES_MAX: usize = 1024;
+
+#[test]
+fn idle_connection_with_one_subscription_stays_within_its_budget() {
+    const COUNT: usize = 20_000;
+    let mut pair = Pair::new();
+    let before = LIVE_BYTES.with(Cell::get);
+    for number in 0..COUNT {
+        let client_id = format!("sensor-{number:06}");
+        let shard = KEY.home(client_id.as_bytes(), 2).index();
+        let id = pair.shards[shard]
+            .on_connection_opened(pair.now, ORIGIN)
+            .unwrap();
+        let mut connect = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 60];
+        connect.extend([0, u8::try_from(client_id.len()).unwrap()]);
+        connect.extend(client_id.as_bytes());
+        pair.feed(shard, id, &packet(0x10, &connect));
+        let filter = format!("fleet/{number:06}/command");
+        let mut subscribe = vec![0, 1, 0, u8::try_from(filter.len()).unwrap()];
+        subscribe.extend(filter.as_bytes());
+        subscribe.push(1);
+        pair.feed(shard, id, &packet(0x82, &subscribe));
+        pair.settle();
+    }
+    let live = LIVE_BYTES.with(Cell::get) - before;
+    let bytes = live / COUNT + SOCKET_BYTES;
+    assert!(bytes <= IDLE_BYTES_MAX, "{bytes} bytes per idle connection");
 }

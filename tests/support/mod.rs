@@ -14,6 +14,8 @@ pub(crate) struct Broker {
     child: Child,
     pub(crate) address: SocketAddr,
     data_dir: PathBuf,
+    /// What it said before it was ready.
+    pub(crate) start_log: Vec<String>,
     log: Receiver<String>,
 }
 
@@ -23,15 +25,32 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 impl Broker {
     /// Starts with the given number of cores and extra arguments.
     pub(crate) fn start(cores: usize, arguments: &[&str]) -> Self {
+        let mut with_listener = vec!["--listen", "tcp://127.0.0.1:0"];
+        with_listener.extend(arguments);
+        Self::start_with(cores, &with_listener)
+    }
+
+    /// The same with listeners as the arguments say.
+    pub(crate) fn start_with(cores: usize, arguments: &[&str]) -> Self {
+        Self::launch(
+            Command::new(env!("CARGO_BIN_EXE_ringway")),
+            cores,
+            arguments,
+        )
+    }
+
+    /// With a limit of open files that the broker cannot raise.
+    pub(crate) fn start_with_descriptors(count: u32, cores: usize, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {count}; exec \"$@\"");
+        shell.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_ringway")]);
+        Self::launch(shell, cores, arguments)
+    }
+
+    fn launch(mut program: Command, cores: usize, arguments: &[&str]) -> Self {
         let data_dir = scratch_dir("data");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
-            .args([
-                "serve",
-                "--listen",
-                "tcp://127.0.0.1:0",
-                "--cores",
-                &cores.to_string(),
-            ])
+        let mut child = program
+            .args(["serve", "--cores", &cores.to_string()])
             .arg("--data-dir")
             .arg(&data_dir)
             .args(arguments)
@@ -48,11 +67,12 @@ impl Broker {
                 }
             }
         });
-        let address = wait_for_ready(&mut child, &log);
+        let (address, start_log) = wait_for_ready(&mut child, &log);
         Self {
             child,
             address,
             data_dir,
+            start_log,
             log,
         }
     }
@@ -124,7 +144,7 @@ impl Drop for Broker {
     }
 }
 
-fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> SocketAddr {
+fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> (SocketAddr, Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while Instant::now() < deadline {
@@ -132,7 +152,8 @@ fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> SocketAddr {
             Ok(line) => {
                 if let Some(rest) = line.strip_prefix("ready tcp://") {
                     let address = rest.split_whitespace().next().unwrap_or_default();
-                    return address.parse().expect("the ready line names an address");
+                    let address = address.parse().expect("the ready line names an address");
+                    return (address, seen);
                 }
                 seen.push(line);
             }

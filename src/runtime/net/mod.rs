@@ -98,7 +98,7 @@ impl Net {
         let accepts = Accepts::new(sockets, loads, slots)
             .map_err(|error| ServeError::from_ring("accept addresses", error))?;
         Ok(Self {
-            sockets: Sockets::default(),
+            sockets: Sockets::new(slots),
             accepts,
             sends: Sends::new(send_queue_bytes_max),
             close_deadlines: CloseDeadlines::default(),

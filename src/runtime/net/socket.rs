@@ -105,7 +105,7 @@ impl Socket {
 }
 
 /// All sockets of a core. Grows with the highest slot in use, at most to the ring's table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sockets {
     slots: Vec<Socket>,
     /// By [`ConnectionId::index`]: its generation and slot.
@@ -114,6 +114,16 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
+    /// For a ring's table of `slots` entries. The memory is reserved and not touched, so that
+    /// growing copies nothing.
+    pub(super) fn new(slots: u32) -> Self {
+        Self {
+            slots: Vec::with_capacity(slots as usize),
+            by_connection: Vec::with_capacity(slots as usize),
+            count: 0,
+        }
+    }
+
     pub(super) const fn count(&self) -> u32 {
         self.count
     }
@@ -220,7 +230,7 @@ mod tests {
 
     #[test]
     fn old_name_finds_nothing_when_slot_is_used_again() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(64);
         let first = sockets.occupy(7, ORIGIN);
         sockets.open(first, connection(0, 0));
         assert_eq!(sockets.of(connection(0, 0)), Some(first));
@@ -234,7 +244,7 @@ mod tests {
 
     #[test]
     fn successor_of_a_connection_keeps_its_name_when_the_old_one_goes() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::new(64);
         let old = sockets.occupy(1, ORIGIN);
         sockets.open(old, connection(5, 0));
         sockets.forget(connection(5, 0));
