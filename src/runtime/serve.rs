@@ -36,6 +36,9 @@ use tracing::{debug, info, warn};
 /// them.
 const JOIN_TIME: Duration = Duration::from_secs(5);
 
+/// For the cores to end when they do so at once.
+const AT_ONCE_TIME: Duration = Duration::from_millis(500);
+
 /// One listener of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenerOptions {
@@ -424,20 +427,27 @@ impl Running {
         }
         info!("stopping: goodbye to all clients");
         self.control.request(Stop::Graceful);
-        let limit = Instant::now() + self.control.shutdown_timeout() + JOIN_TIME;
-        let mut ended = 0;
-        while ended < self.threads.len() {
-            let left = limit.saturating_duration_since(Instant::now());
-            match signals.wait(Some(left)) {
-                Event::CoreEnded => ended += 1,
-                Event::StopRequested | Event::TimedOut => {
-                    warn!("stopping at once");
-                    self.control.request(Stop::AtOnce);
-                    return self.collect(true);
-                }
+        let time = self.control.shutdown_timeout() + JOIN_TIME;
+        let mut running = self.threads.len();
+        if self.await_ends(signals, time, &mut running) {
+            return self.collect(false);
+        }
+        warn!("stopping at once");
+        self.control.request(Stop::AtOnce);
+        self.await_ends(signals, AT_ONCE_TIME, &mut running);
+        self.collect(true)
+    }
+
+    /// Waits until no core is running. False: the time is over, or another signal came.
+    fn await_ends(&self, signals: &mut Signals, time: Duration, running: &mut usize) -> bool {
+        let limit = Instant::now() + time;
+        while *running > 0 {
+            match signals.wait(Some(limit.saturating_duration_since(Instant::now()))) {
+                Event::CoreEnded => *running -= 1,
+                Event::StopRequested | Event::TimedOut => return false,
             }
         }
-        self.collect(false)
+        true
     }
 
     /// Joins the threads that have ended, or all.

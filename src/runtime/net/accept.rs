@@ -133,6 +133,11 @@ impl Accepts {
         self.paused_until
     }
 
+    /// The broker stops.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     fn leave(&self, listener: u16) {
         if let Some(load) = self.loads.get(usize::from(listener)) {
             load.leave();

@@ -116,7 +116,13 @@ impl Net {
         let Arrival { hand_over, slot } = arrival;
         self.counters.hand_overs_in += 1;
         let name = self.sockets.occupy(slot, hand_over.origin);
-        match shard.on_hand_over(now, hand_over) {
+        // A broker that stops takes nobody in.
+        let connection = if self.accepts.is_closed() {
+            None
+        } else {
+            shard.on_hand_over(now, hand_over)
+        };
+        match connection {
             Some(connection) => {
                 debug!(?connection, slot, "taken from another core");
                 self.sockets.open(name, connection);

@@ -281,10 +281,14 @@ fn vanishing_clients_leave_nothing_behind() {
     }
     drop(open);
     witness.ping();
+    // The other core may still be taking the last ones from its backlog.
+    std::thread::sleep(Duration::from_millis(300));
     let (net, _) = broker.stop().sums();
-    // The last ones may have gone before they were accepted.
-    assert!((1..=CLIENTS + 1).contains(&net.accepts));
-    assert_eq!(net.closes, net.accepts);
+    assert!(
+        net.accepts > CLIENTS / 2 && net.accepts <= CLIENTS + 1,
+        "{net:?}"
+    );
+    assert_eq!(net.accepts, net.closes, "{net:?}");
     assert_eq!(net.hand_overs_in, net.hand_overs_out);
 }
 
