@@ -3,6 +3,13 @@
 //! `src/ARCHITECTURE.md` is the map.
 
 pub mod base;
+pub mod cli;
+pub mod client;
+pub mod codec;
 pub mod config;
 pub mod connection;
+pub mod metrics;
+pub mod node;
+pub mod session;
 pub mod shard;
+pub mod topic;

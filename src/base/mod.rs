@@ -6,3 +6,4 @@ pub mod map;
 pub mod random;
 pub mod slab;
 pub mod time;
+pub mod wheel;

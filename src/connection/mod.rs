@@ -1,3 +1,214 @@
-//! One network connection's protocol state.
+//! One network connection's protocol state: what it negotiated, its aliases, the acknowledgements
+//! owed to it, the bytes that wait for its socket.
+//!
+//! Knows no other connection, no routing and no core. Lives at the shard of the client's session
+//! (until CONNECT is complete: at the shard that accepted it) and is called by that shard only.
+#![forbid(unsafe_code)]
 
+pub mod acknowledge;
+pub mod alias;
+pub mod handshake;
+pub mod origin;
+#[cfg(test)]
+mod tests;
 pub mod transmit;
+
+use crate::base::time::Instant;
+use crate::base::wheel::TimerId;
+use crate::codec::ProtocolVersion;
+use acknowledge::PendingAcks;
+use alias::{InboundAliases, OutboundAliases};
+use handshake::Negotiated;
+use origin::ConnectionOrigin;
+use std::collections::VecDeque;
+use std::time::Duration;
+use transmit::{Transmit, TransmitPool};
+
+/// How far the connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Nothing but CONNECT is allowed [MQTT-3.1.0-1].
+    AwaitingConnect,
+    /// CONNACK was sent; the connection uses the session with this index.
+    Connected { session: u32 },
+}
+
+/// One network connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub origin: ConnectionOrigin,
+    pub phase: Phase,
+    pub version: ProtocolVersion,
+    /// No read is wanted: the socket's bytes stay in the kernel until a resume.
+    pub paused: bool,
+    /// In the shard's list of connections with bytes to send.
+    pub dirty: bool,
+    /// In the shard's list of connections to try again.
+    pub resuming: bool,
+    /// Whether reason strings may be sent in every packet [MQTT-3.1.2-29].
+    pub request_problem_information: bool,
+    /// CONNECT asked for a session expiry; only then may DISCONNECT set one [MQTT-3.14.2-2].
+    pub connected_with_expiry: bool,
+    /// The client's Receive Maximum, or our own limit if smaller.
+    pub window: u16,
+    /// The client's Maximum Packet Size; `u32::MAX`: none.
+    pub client_packet_bytes_max: u32,
+    /// Zero: no keep alive.
+    pub keep_alive: Duration,
+    /// When the last complete packet came [MQTT-3.1.2-22].
+    pub last_packet: Instant,
+    /// When the socket last made progress while it could not take all; `None`: it takes all.
+    pub blocked_since: Option<Instant>,
+    /// Fires at the connection's earliest deadline or before.
+    pub timer: Option<TimerId>,
+    /// Bytes of an incomplete packet, or received while paused.
+    pub partial: Vec<u8>,
+    /// Total length of the incomplete packet in `partial` as far as it is known.
+    pub partial_needed: usize,
+    pub inbound_aliases: Option<Box<InboundAliases>>,
+    pub outbound_aliases: Option<Box<OutboundAliases>>,
+    pub pending_acks: PendingAcks,
+    /// Bytes for the socket that the driver has not taken yet.
+    send: Option<Box<Transmit>>,
+    /// Bytes that the driver has taken and not reported as sent.
+    transmitting: Option<u32>,
+    /// In the `paused` list of a full link.
+    pub waits_for_link: bool,
+    /// Numbers of the retained lookups asked for and not finished; the first one is under way.
+    #[allow(
+        clippy::box_collection,
+        reason = "8 bytes in an idle connection instead of 32"
+    )]
+    pub lookups: Option<Box<VecDeque<u64>>>,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn new(now: Instant, origin: ConnectionOrigin) -> Self {
+        Self {
+            origin,
+            phase: Phase::AwaitingConnect,
+            version: ProtocolVersion::V5,
+            paused: false,
+            dirty: false,
+            resuming: false,
+            request_problem_information: true,
+            connected_with_expiry: false,
+            window: 0,
+            client_packet_bytes_max: u32::MAX,
+            keep_alive: Duration::ZERO,
+            last_packet: now,
+            blocked_since: None,
+            timer: None,
+            partial: Vec::new(),
+            partial_needed: 0,
+            inbound_aliases: None,
+            outbound_aliases: None,
+            pending_acks: PendingAcks::default(),
+            send: None,
+            transmitting: None,
+            waits_for_link: false,
+            lookups: None,
+        }
+    }
+
+    /// CONNECT was accepted.
+    pub fn establish(&mut self, session: u32, negotiated: &Negotiated) {
+        assert!(self.phase == Phase::AwaitingConnect);
+        self.phase = Phase::Connected { session };
+        self.version = negotiated.version;
+        self.window = negotiated.window;
+        self.client_packet_bytes_max = negotiated.client_packet_bytes_max;
+        self.keep_alive = Duration::from_secs(u64::from(negotiated.keep_alive_s));
+        self.request_problem_information = negotiated.request_problem_information;
+        self.connected_with_expiry = negotiated.session_expiry_interval_s > 0;
+        if negotiated.version == ProtocolVersion::V5 && negotiated.topic_alias_maximum > 0 {
+            self.inbound_aliases = Some(Box::new(InboundAliases::new(
+                negotiated.topic_alias_maximum,
+            )));
+        }
+        if negotiated.outbound_topic_alias_maximum > 0 {
+            self.outbound_aliases = Some(Box::new(OutboundAliases::new(
+                negotiated.outbound_topic_alias_maximum,
+            )));
+        }
+    }
+
+    #[must_use]
+    pub const fn session(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Connected { session } => Some(session),
+            Phase::AwaitingConnect => None,
+        }
+    }
+
+    /// Bytes that wait for the socket, whoever holds them.
+    #[must_use]
+    pub fn send_bytes(&self) -> usize {
+        self.send.as_ref().map_or(0, |transmit| transmit.bytes())
+            + self.transmitting.unwrap_or(0) as usize
+    }
+
+    /// The end of the bytes to send.
+    pub(crate) fn send_queue(&mut self, pool: &mut TransmitPool) -> &mut Transmit {
+        self.send.get_or_insert_with(|| pool.take())
+    }
+
+    /// Hands the bytes to the driver, unless it still holds some.
+    pub fn begin_transmit(&mut self) -> Option<Box<Transmit>> {
+        if self.transmitting.is_some() {
+            return None;
+        }
+        let transmit = self.send.take()?;
+        self.transmitting = Some(u32::try_from(transmit.bytes()).unwrap_or(u32::MAX));
+        Some(transmit)
+    }
+
+    /// The driver's bytes are sent. True when more wait.
+    pub const fn end_transmit(&mut self) -> bool {
+        self.transmitting = None;
+        self.blocked_since = None;
+        self.send.is_some()
+    }
+
+    /// What the driver has not taken, when the connection ends.
+    pub const fn take_unsent(&mut self) -> Option<Box<Transmit>> {
+        self.send.take()
+    }
+
+    /// The next time at which something about this connection may be due.
+    #[must_use]
+    pub fn next_deadline(
+        &self,
+        connect_timeout: Duration,
+        send_timeout: Duration,
+    ) -> Option<Instant> {
+        let silence = match self.phase {
+            Phase::AwaitingConnect => Some(self.last_packet + connect_timeout),
+            Phase::Connected { .. } => self.keep_alive_deadline(),
+        };
+        let stall = self.blocked_since.map(|since| since + send_timeout);
+        match (silence, stall) {
+            (Some(silence), Some(stall)) => Some(silence.min(stall)),
+            (silence, stall) => silence.or(stall),
+        }
+    }
+
+    /// One and a half times the keep alive after the last packet [MQTT-3.1.2-22].
+    #[must_use]
+    pub fn keep_alive_deadline(&self) -> Option<Instant> {
+        (self.keep_alive > Duration::ZERO).then(|| self.last_packet + self.keep_alive * 3 / 2)
+    }
+
+    /// Gives memory back that a burst needed.
+    pub fn shrink(&mut self) {
+        self.pending_acks.shrink();
+        if self.partial.is_empty() {
+            self.partial = Vec::new();
+        }
+    }
+}
+
+// An idle connection holds this and nothing on the heap; the memory budget in ARCHITECTURE.md
+// counts on it.
+const _: () = assert!(size_of::<Connection>() <= 288);

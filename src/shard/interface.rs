@@ -3,8 +3,8 @@
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::config::limits::Limits;
+pub use crate::connection::origin::ConnectionOrigin;
 use crate::connection::transmit::Transmit;
-use std::net::SocketAddr;
 
 /// What a shard needs to know at its start, for ever.
 #[derive(Clone, Debug)]
@@ -18,14 +18,6 @@ pub struct ShardSettings {
     pub home_key: HomeKey,
     /// Keys the hash maps and feeds the generator; drawn at each start, fixed in the simulator.
     pub seed: u64,
-}
-
-/// Where a network connection comes from. Unix sockets have no address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ConnectionOrigin {
-    pub peer: Option<SocketAddr>,
-    /// Position of the listener in the configuration.
-    pub listener: u16,
 }
 
 /// What the driver does next with a connection that it has just fed.

@@ -1,103 +1,359 @@
-//! One core's broker.
+//! One core's broker: a synchronous, deterministic state machine without input or output.
+//!
+//! It is told what happened and what time it is (`on_*`), changes its state to the end, and keeps
+//! what must go out until the driver asks for it (`poll_*`). It never waits, reads no clock and
+//! allocates nothing on the warm path. Driven by the runtime, the simulator and tests, always by
+//! one thread.
+//!
+//! This file holds the fields and the entry points. The rest in the order of a PUBLISH's journey:
+//! `input` (bytes to packets), `publish` (routing), `delivery` (to local sessions), `outbox` and
+//! `peer` (to and from the other shards), `acknowledge`; then `connect`, `subscribe`, `interest`,
+//! `retained`, `lookup`, `ending`, `timeout`.
+#![forbid(unsafe_code)]
 
+mod acknowledge;
+mod connect;
+mod delivery;
+mod directory;
+mod ending;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod input;
+mod interest;
 pub mod interface;
+mod invariants;
+mod lookup;
+pub mod outbox;
+mod peer;
 pub mod peer_batch;
+mod publish;
+mod retained;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod timeout;
+mod wire;
 
+use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardId};
+use crate::base::random::Random;
+use crate::base::slab::Slab;
 use crate::base::time::Instant;
+use crate::base::wheel::Wheel;
+use crate::codec::MessagePool;
+use crate::config::limits::Limits;
+use crate::connection::Connection;
 use crate::connection::transmit::Transmit;
+use crate::metrics::Counters;
+use crate::session::Session;
+use crate::topic::index::{FilterId, Index};
+use delivery::Target;
+use directory::Directory;
+use interest::{Announced, Interest};
 use interface::{CloseCause, Closing, ConnectionOrigin, HandOver, ReadVerdict, ShardSettings};
+use lookup::Lookups;
+use outbox::Link;
 use peer_batch::PeerBatch;
+use retained::Retained;
+use std::collections::VecDeque;
+use subscribe::{Barriers, Subscription};
+use timeout::TimerKey;
+use wire::Wire;
 
-/// One core's broker: told what happened and what time it is, keeps what must be done until asked.
+/// Messages whose memory is kept for the next ones: at most 16 MiB.
+const POOL_MESSAGES_MAX: usize = 4096;
+
+/// One core's broker.
+///
+/// Owns its connections, its sessions (those whose client identifier hashes here), the index of
+/// their subscriptions, its part of the retained messages, and its ends of the links. Every table
+/// has a bound from [`Limits`].
 #[derive(Debug)]
 pub struct Shard {
-    settings: ShardSettings,
+    id: ShardId,
+    shard_count: u16,
+    limits: Limits,
+    home_key: HomeKey,
+    random: Random,
+
+    connections: Slab<Connection>,
+    sessions: Slab<Session<ConnectionId, FilterId>>,
+    /// Client identifier -> session.
+    directory: Directory,
+    /// Filter -> local sessions.
+    index: Index<u32, Subscription>,
+    /// What the other shards want, and what they know that this one wants.
+    interest: Interest,
+    announced: Announced,
+    barriers: Barriers,
+    retained: Retained,
+    lookups: Lookups,
+    /// One per shard; the own entry is never used.
+    links: Vec<Link>,
+
+    wheel: Wheel<TimerKey>,
+    wire: Wire,
+    messages: MessagePool,
+    /// Empty buffers for incomplete packets, and the bytes in those that are in use.
+    partials: Vec<Vec<u8>>,
+    partial_bytes: u64,
+
+    /// For the driver: connections ended, and connections to read again.
+    closing: VecDeque<Closing>,
+    resumed: VecDeque<ConnectionId>,
+    /// Paused connections whose hindrance may be gone; tried again before the entry point returns.
+    to_resume: VecDeque<ConnectionId>,
+
+    /// Scratch of one route.
+    matched: Vec<(u32, Subscription)>,
+    targets: Vec<Target>,
+    route_number: u64,
+
+    counters: Counters,
 }
 
 impl Shard {
     #[must_use]
     pub fn new(settings: ShardSettings) -> Self {
-        Self { settings }
+        let ShardSettings {
+            id,
+            shard_count,
+            limits,
+            home_key,
+            seed,
+        } = settings;
+        assert!((1..=ShardId::COUNT_MAX).contains(&shard_count) && id.0 < shard_count);
+        Self {
+            id,
+            shard_count,
+            home_key,
+            random: Random::new(seed),
+            connections: Slab::new(limits.connections_max),
+            sessions: Slab::new(limits.sessions_max),
+            directory: Directory::new(seed),
+            index: Index::new(seed),
+            interest: Interest::new(seed),
+            announced: Announced::new(seed),
+            barriers: Barriers::default(),
+            retained: Retained::new(seed),
+            lookups: Lookups::new(seed),
+            links: (0..shard_count).map(|_| Link::default()).collect(),
+            wheel: Wheel::new(Instant::ZERO),
+            wire: Wire::default(),
+            messages: MessagePool::new(POOL_MESSAGES_MAX),
+            partials: Vec::new(),
+            partial_bytes: 0,
+            closing: VecDeque::new(),
+            resumed: VecDeque::new(),
+            to_resume: VecDeque::new(),
+            matched: Vec::new(),
+            targets: Vec::new(),
+            route_number: 0,
+            counters: Counters::default(),
+            limits,
+        }
     }
+
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections and sessions that exist now.
+    #[must_use]
+    pub const fn population(&self) -> (usize, usize) {
+        (self.connections.len(), self.sessions.len())
+    }
+
+    /// The client identifier behind a connection, for the log.
+    #[must_use]
+    pub fn client_id(&self, connection: ConnectionId) -> Option<&str> {
+        let session = self.connection(connection)?.session()?;
+        self.sessions
+            .get(session)
+            .map(|session| &*session.client_id)
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get_named(id.index, id.generation)
+    }
+
+    fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_named_mut(id.index, id.generation)
+    }
+
+    fn peers(&self) -> impl Iterator<Item = usize> + use<> {
+        let own = self.id.index();
+        (0..usize::from(self.shard_count)).filter(move |index| *index != own)
+    }
+}
+
+/// Things that happened. Each runs to its end; none can wait; none can fail as a whole.
+impl Shard {
     /// A socket was accepted here. `None`: the shard is full, close the socket.
     pub fn on_connection_opened(
         &mut self,
-        _now: Instant,
-        _origin: ConnectionOrigin,
+        now: Instant,
+        origin: ConnectionOrigin,
     ) -> Option<ConnectionId> {
-        None
+        let connection = Connection::new(now, origin);
+        let Ok((index, generation)) = self.connections.insert(connection) else {
+            self.counters.limits_reached += 1;
+            return None;
+        };
+        let id = ConnectionId { index, generation };
+        self.rearm_connection(id);
+        Some(id)
     }
-    /// A connection arrives from the shard that accepted it; feeds itself what was received there.
-    /// `None`: the shard is full, close the socket. Polls (close, resume) apply at once.
-    pub fn on_hand_over(&mut self, _now: Instant, _hand_over: HandOver) -> Option<ConnectionId> {
-        None
+
+    /// A connection arrives from the shard that accepted it; what was received there is fed here.
+    /// `None`: the shard is full, close the socket. What follows comes through the polls.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "what is handed over belongs to this shard"
+    )]
+    pub fn on_hand_over(&mut self, now: Instant, hand_over: HandOver) -> Option<ConnectionId> {
+        let id = self.on_connection_opened(now, hand_over.origin)?;
+        let _verdict = self.on_bytes(now, id, &hand_over.received);
+        Some(id)
     }
+
     /// Ends the connection here after [`ReadVerdict::HandOver`].
-    pub fn take_hand_over(&mut self, _connection: ConnectionId) -> Option<HandOver> {
-        None
+    pub fn take_hand_over(&mut self, id: ConnectionId) -> Option<HandOver> {
+        let received = self.take_partial(id);
+        let connection = self.forget_connection(id)?;
+        self.counters.connections_handed_over += 1;
+        Some(HandOver {
+            origin: connection.origin,
+            received,
+        })
     }
-    pub fn on_bytes(
-        &mut self,
-        _now: Instant,
-        _connection: ConnectionId,
-        _bytes: &[u8],
-    ) -> ReadVerdict {
-        ReadVerdict::Continue
+
+    /// Bytes arrived from a client.
+    pub fn on_bytes(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> ReadVerdict {
+        let verdict = self.receive(now, id, bytes);
+        self.run_resumes(now);
+        verdict
     }
+
     /// The socket took all of it (`transmit` may have been advanced on the way).
-    pub fn on_transmitted(
-        &mut self,
-        _now: Instant,
-        _connection: ConnectionId,
-        _transmit: Box<Transmit>,
-    ) {
+    pub fn on_transmitted(&mut self, now: Instant, id: ConnectionId, transmit: Box<Transmit>) {
+        self.recycle(transmit);
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        let more = connection.end_transmit();
+        let session = connection.session();
+        let lookups = connection.lookups.is_some();
+        if connection.paused {
+            self.resume_later(id);
+        }
+        if more {
+            self.mark_dirty(id);
+        }
+        if let Some(session) = session {
+            self.pump(now, session);
+        }
+        if lookups {
+            self.advance_lookup(now, id);
+        }
+        self.run_resumes(now);
     }
-    /// The socket did not take all: a deadline for progress starts. May be said again.
-    pub fn on_transmit_blocked(&mut self, _now: Instant, _connection: ConnectionId) {}
+
+    /// The socket did not take all: a deadline for progress starts. Said again at each progress.
+    pub fn on_transmit_blocked(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        connection.blocked_since = Some(now);
+        self.rearm_connection(id);
+    }
+
     /// The driver found the connection gone; `cause` is `NetworkClosed`. Not called for connections
     /// that the shard ended itself.
-    pub fn on_connection_closed(
-        &mut self,
-        _now: Instant,
-        _connection: ConnectionId,
-        _cause: CloseCause,
-    ) {
+    pub fn on_connection_closed(&mut self, now: Instant, id: ConnectionId, cause: CloseCause) {
+        self.end_connection(now, id, cause);
+        self.run_resumes(now);
     }
-    /// Gives the buffers of an unfinished transmit back.
-    pub fn recycle(&mut self, _transmit: Box<Transmit>) {}
-    /// A batch from another shard; the driver then gives the emptied batch back to its sender.
-    pub fn on_peer_batch(&mut self, _now: Instant, _source: ShardId, _batch: &mut PeerBatch) {}
-    /// An emptied batch of ours came home.
-    pub fn on_peer_batch_returned(
-        &mut self,
-        _now: Instant,
-        _peer: ShardId,
-        _batch: Box<PeerBatch>,
-    ) {
-    }
-    /// Deadlines at or before `now`.
-    pub fn on_timeout(&mut self, _now: Instant) {}
-    /// Says goodbye to all clients; sockets end through `poll_close`.
-    pub fn on_stop(&mut self, _now: Instant) {}
 
+    /// Gives the buffers of an unfinished transmit back.
+    pub fn recycle(&mut self, transmit: Box<Transmit>) {
+        let Self { wire, messages, .. } = self;
+        wire.pool.put(transmit, |message| messages.release(message));
+    }
+
+    /// A batch from another shard; the driver then gives the emptied batch back to its sender.
+    pub fn on_peer_batch(&mut self, now: Instant, source: ShardId, batch: &mut PeerBatch) {
+        self.receive_batch(now, source, batch);
+        self.run_resumes(now);
+    }
+
+    /// An emptied batch of ours came home.
+    pub fn on_peer_batch_returned(&mut self, now: Instant, peer: ShardId, batch: Box<PeerBatch>) {
+        self.links[peer.index()].on_returned(batch);
+        self.lookups.on_room();
+        self.resume_link(peer);
+        self.run_resumes(now);
+    }
+
+    /// Deadlines at or before `now`, and work that was cut into slices.
+    pub fn on_timeout(&mut self, now: Instant) {
+        self.expire_timers(now);
+        self.run_lookups(now);
+        self.run_resumes(now);
+    }
+
+    /// Says goodbye to all clients; sockets end through `poll_close`.
+    pub fn on_stop(&mut self, now: Instant) {
+        self.stop(now);
+    }
+}
+
+/// Things to be done. The driver asks until it gets `None`, once per turn.
+impl Shard {
     /// Next bytes for a socket. A connection is not named again before `on_transmitted`.
     pub fn poll_transmit(&mut self) -> Option<(ConnectionId, Box<Transmit>)> {
+        while let Some(id) = self.wire.dirty.pop_front() {
+            let Some(connection) = self.connection_mut(id) else {
+                continue;
+            };
+            connection.dirty = false;
+            if let Some(transmit) = connection.begin_transmit() {
+                return Some((id, transmit));
+            }
+        }
         None
     }
+
+    /// Connections that the shard has ended.
     pub fn poll_close(&mut self) -> Option<Closing> {
-        None
+        self.closing.pop_front()
     }
+
     /// Reading of this connection may go on.
     pub fn poll_resume(&mut self) -> Option<ConnectionId> {
-        None
+        self.resumed.pop_front()
     }
+
+    /// The next batch for another shard. Called after all input of the turn, so that a turn makes
+    /// one batch per link.
     pub fn poll_peer_batch(&mut self) -> Option<(ShardId, Box<PeerBatch>)> {
+        self.send_barrier();
+        for index in self.peers() {
+            if let Some(batch) = self.links[index].poll_batch() {
+                #[allow(clippy::cast_possible_truncation, reason = "below shard_count, a u16")]
+                return Some((ShardId(index as u16), batch));
+            }
+        }
         None
     }
-    /// When `on_timeout` wants to be called, at the latest.
+
+    /// When `on_timeout` wants to be called, at the latest. A time in the past: at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.lookups.has_work() {
+            return Some(Instant::ZERO);
+        }
+        self.wheel.next_deadline()
     }
 }

@@ -1,6 +1,207 @@
 //! What travels between two shards: opaque to the driver, which only moves it.
+//!
+//! A batch is made by the sender, emptied by the receiver and given back to be filled again, so
+//! its memory stays with the shard that made it.
 
-/// Messages of one turn for one other shard. Made by the sender, emptied by the receiver, and
-/// given back to the sender to be filled again.
+use crate::base::time::Instant;
+use crate::codec::{ForwardableRuns, Message, MessageParts, MessagePool, QosLevel, SharedMessage};
+use crate::topic::retained::Cursor;
+use bytes::Bytes;
+
+/// A body of at least this size is copied once into counted memory that all links share; below
+/// it a copy into each batch is cheaper than the count.
+const SHARED_BODY_BYTES_MIN: usize = 16 << 10;
+/// Capacity that an empty batch keeps; a burst's memory is given back.
+const ARENA_BYTES_KEPT: usize = 256 << 10;
+const MESSAGES_KEPT: usize = 8192;
+/// Stands in a record for "the body is in the arena".
+const NOT_SHARED: u32 = u32::MAX;
+
+/// Messages of one turn for one other shard.
 #[derive(Debug, Default)]
-pub struct PeerBatch {}
+pub struct PeerBatch {
+    messages: Vec<ShardMessage>,
+    arena: Vec<u8>,
+    shared: Vec<Bytes>,
+    /// How many messages of the opposite direction the sender has accepted so far.
+    pub(super) accepted: u64,
+    /// Some message in here is waited for.
+    pub(super) wants_acceptance: bool,
+    /// Size when it was sent; stays when the receiver empties the batch.
+    pub(super) sent_bytes: usize,
+    pub(super) sent_messages: usize,
+}
+
+/// Everything that shards say to each other. Closed: what is not here cannot be asked of another
+/// core.
+#[derive(Debug)]
+pub(super) enum ShardMessage {
+    /// Deliver to your local subscribers; never forwarded again.
+    Publish(PublishRecord),
+    /// You own this topic: keep the message as the retained one, or clear it.
+    RetainedUpdate(PublishRecord),
+    /// I have (or have no longer) a subscription with this exact filter.
+    ExactInterest {
+        hash: u64,
+        wanted: bool,
+    },
+    /// The same for a wildcard filter.
+    WildcardInterest {
+        filter: Text,
+        wanted: bool,
+    },
+    /// Say [`Self::BarrierReached`] when all before this has taken effect, and when the retained
+    /// updates that you had sent by then are with their owners.
+    Barrier {
+        number: u64,
+    },
+    BarrierReached {
+        number: u64,
+    },
+    /// Look into your retained messages, one slice.
+    RetainedQuery(Box<RetainedQuery>),
+    RetainedAnswer {
+        lookup: u64,
+        record: PublishRecord,
+    },
+    /// The slice is over; where to go on, if there may be more.
+    RetainedSliceEnd {
+        lookup: u64,
+        cursor: Option<Box<Cursor>>,
+    },
+}
+
+// Batches are read front to back: one message should not fill more than a cache line.
+const _: () = assert!(size_of::<ShardMessage>() <= 64);
+
+/// A piece of the batch's arena.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Text {
+    start: u32,
+    bytes: u32,
+}
+
+/// An application message in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PublishRecord {
+    expires_at: Option<Instant>,
+    /// Position in the arena, or in the shared list.
+    start: u32,
+    shared: u32,
+    properties_bytes: u32,
+    payload_bytes: u32,
+    topic_bytes: u16,
+    qos: QosLevel,
+    retain: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct RetainedQuery {
+    pub(super) lookup: u64,
+    pub(super) filter: Box<str>,
+    /// `None`: from the beginning.
+    pub(super) cursor: Option<Cursor>,
+}
+
+impl PeerBatch {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// What counts against the link's byte limit.
+    pub(super) fn bytes(&self) -> usize {
+        let shared: usize = self.shared.iter().map(Bytes::len).sum();
+        self.arena.len() + shared + self.messages.len() * size_of::<ShardMessage>()
+    }
+
+    pub(super) fn push(&mut self, message: ShardMessage) {
+        self.messages.push(message);
+    }
+
+    pub(super) fn take_messages(&mut self) -> Vec<ShardMessage> {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Empties the batch for the way home; `messages` is the list taken from it before.
+    pub(super) fn clear(&mut self, mut messages: Vec<ShardMessage>) {
+        messages.clear();
+        messages.shrink_to(MESSAGES_KEPT);
+        self.messages = messages;
+        self.arena.clear();
+        self.arena.shrink_to(ARENA_BYTES_KEPT);
+        self.shared.clear();
+        self.wants_acceptance = false;
+    }
+
+    pub(super) fn put_text(&mut self, text: &str) -> Text {
+        let start = offset(self.arena.len());
+        self.arena.extend_from_slice(text.as_bytes());
+        Text {
+            start,
+            bytes: offset(text.len()),
+        }
+    }
+
+    pub(super) fn text(&self, text: Text) -> &str {
+        let bytes = &self.arena[text.start as usize..][..text.bytes as usize];
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// Copies a message into the batch, or shares it: `shared` is made at the first large copy
+    /// and used again for the other links.
+    pub(super) fn put_message(
+        &mut self,
+        message: &Message,
+        shared: &mut Option<Bytes>,
+    ) -> PublishRecord {
+        let body = message.body();
+        let (start, position) = if body.len() < SHARED_BODY_BYTES_MIN {
+            let start = offset(self.arena.len());
+            self.arena.extend_from_slice(body);
+            (start, NOT_SHARED)
+        } else {
+            let position = offset(self.shared.len());
+            let bytes = shared.get_or_insert_with(|| Bytes::copy_from_slice(body));
+            self.shared.push(bytes.clone());
+            (0, position)
+        };
+        let topic_bytes = message.topic_name_bytes().len();
+        PublishRecord {
+            expires_at: message.expires_at(),
+            start,
+            shared: position,
+            properties_bytes: offset(message.properties().len()),
+            payload_bytes: offset(message.payload().len()),
+            topic_bytes: u16::try_from(topic_bytes).unwrap_or(u16::MAX),
+            qos: message.qos(),
+            retain: message.retain(),
+        }
+    }
+
+    /// Makes the message again in the receiver's own memory.
+    pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
+        let topic_bytes = usize::from(record.topic_bytes);
+        let length = topic_bytes + record.properties_bytes as usize + record.payload_bytes as usize;
+        let body = if record.shared == NOT_SHARED {
+            &self.arena[record.start as usize..][..length]
+        } else {
+            &self.shared[record.shared as usize][..length]
+        };
+        let (topic_name, rest) = body.split_at(topic_bytes);
+        let (properties, payload) = rest.split_at(record.properties_bytes as usize);
+        pool.make(&MessageParts {
+            topic_name,
+            properties: ForwardableRuns::of_forwardable(properties),
+            payload,
+            qos: record.qos,
+            retain: record.retain,
+            expires_at: record.expires_at,
+        })
+    }
+}
+
+/// Batches stay far below 4 GiB: the link's byte limit is a `u32` and one packet is at most
+/// 256 MiB.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,110 @@
+//! `ringway serve`: from arguments to a running broker.
+
+use super::exit::{failed, refused};
+use super::{log, sources};
+use crate::config::load::{Override, Sources, load};
+use crate::config::problem::Problems;
+use crate::config::settings::{CoreSelection, Settings};
+use crate::node::data_dir::DataDir;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Run the broker
+///
+/// Order of precedence: built-in defaults, the --config file, the conf.d/*.toml beside it, the
+/// environment (RINGWAY__SECTION__KEY), flags. When every core is serving, one line on standard
+/// error says so: `ready tcp://127.0.0.1:1883 cores=2 pid=123`. SIGTERM or SIGINT stops it
+/// gracefully, a second one at once. Exit status: 0 after a requested stop, 1 for a failure while
+/// running, 2 for wrong usage or configuration.
+#[derive(Debug, Default, Args)]
+pub(super) struct ServeArguments {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Listen on tcp://HOST:PORT instead of the configured listeners; may be repeated
+    ///
+    /// Port 0 takes a free one. A listener's other keys may follow, for example
+    /// tcp://0.0.0.0:1883?allow_anonymous=true
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+
+    /// Directory that belongs to this broker [default: ./ringway-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+
+    /// CPUs to serve on: auto, a number of them, or CPU ids such as 0,2-5 [default: auto]
+    #[arg(long, value_name = "auto|N|LIST")]
+    cores: Option<String>,
+
+    /// Set one configuration key, for example mqtt.max_qos=1; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn main(arguments: &ServeArguments) -> ExitCode {
+    let sources = match sources::collect(arguments.config.as_deref()) {
+        Ok(sources) => sources,
+        Err(error) => return refused(error),
+    };
+    let settings = match settings(arguments, sources) {
+        Ok(settings) => settings,
+        Err(problems) => return refused(problems),
+    };
+    let _log = log::start(settings.log);
+    let core_count = core_count(&settings.node.cores);
+    match DataDir::open(&settings.node.data_dir, core_count) {
+        Ok(data_dir) => run(&settings, &data_dir),
+        Err(error) => failed(error),
+    }
+}
+
+/// Puts the flags over the other layers.
+fn settings(arguments: &ServeArguments, mut sources: Sources) -> Result<Settings, Problems> {
+    let mut unreadable = Problems::default();
+    for text in &arguments.set {
+        match Override::from_assignment(text) {
+            Ok(value) => sources.overrides.push(value),
+            Err(problem) => unreadable.0.push(problem),
+        }
+    }
+    let flags = [
+        ("--data-dir", "node.data_dir", &arguments.data_dir),
+        ("--cores", "node.cores", &arguments.cores),
+    ];
+    for (name, key, value) in flags {
+        let value = value.iter().map(|value| Override {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            value: value.clone(),
+        });
+        sources.overrides.extend(value);
+    }
+    sources.listen.clone_from(&arguments.listen);
+    match load(&sources) {
+        Ok(settings) if unreadable.0.is_empty() => Ok(settings),
+        Ok(_) => Err(unreadable),
+        Err(mut problems) => {
+            problems.0.append(&mut unreadable.0);
+            Err(problems)
+        }
+    }
+}
+
+/// The number of shards that a selection gives on this machine.
+pub(super) fn core_count(cores: &CoreSelection) -> u16 {
+    let count = match cores {
+        CoreSelection::Auto => core_affinity::get_core_ids().map_or(1, |ids| ids.len()),
+        CoreSelection::Count(count) => usize::from(*count),
+        CoreSelection::List(ids) => ids.len(),
+    };
+    u16::try_from(count).map_or(CoreSelection::COUNT_MAX, |count| {
+        count.clamp(1, CoreSelection::COUNT_MAX)
+    })
+}
+
+/// Runs the broker until it is told to stop.
+fn run(_settings: &Settings, _data_dir: &DataDir) -> ExitCode {
+    failed("this build has no runtime")
+}

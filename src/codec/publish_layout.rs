@@ -1,0 +1,121 @@
+//! Encode once, send to many: a PUBLISH is a small head per receiver and a tail that all receivers
+//! of one protocol class share.
+//!
+//! The tail of 3.x is the payload; that of 5.0 is the forwardable properties and the payload. In
+//! 5.0 the properties that differ per receiver therefore stand first in the property section.
+
+use super::message::Message;
+use super::property::{PropertyId, PropertySink};
+use super::protocol::{PacketId, ProtocolVersion, QosLevel};
+use super::publish::first_byte;
+use super::writer::{Part, Sink, variable_integer_bytes};
+
+/// What differs per receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PublishHead<'a> {
+    pub dup: bool,
+    pub qos: QosLevel,
+    pub retain: bool,
+    /// There exactly when `qos` is above 0.
+    pub packet_id: Option<PacketId>,
+    /// 5.0 only.
+    pub topic_alias: Option<TopicAliasUse>,
+    /// Each 1 to [`super::VARIABLE_INTEGER_MAX`]; 5.0 only.
+    pub subscription_identifiers: &'a [u32],
+    /// What is left of it; 5.0 only.
+    pub message_expiry_interval_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicAliasUse {
+    /// Not 0.
+    pub alias: u16,
+    /// True the first time: the name goes along and the receiver learns the alias.
+    pub send_name: bool,
+}
+
+/// The properties of one receiver.
+struct HeadProperties<'a>(&'a PublishHead<'a>);
+
+impl Part for HeadProperties<'_> {
+    fn write<S: Sink>(&self, sink: &mut S) {
+        use PropertyId as Id;
+        let head = self.0;
+        sink.property_u32(Id::MessageExpiryInterval, head.message_expiry_interval_s);
+        sink.property_u16(Id::TopicAlias, head.topic_alias.map(|alias| alias.alias));
+        for &identifier in head.subscription_identifiers {
+            sink.property_variable_integer(Id::SubscriptionIdentifier, Some(identifier));
+        }
+    }
+}
+
+impl PublishHead<'_> {
+    /// The topic name as this receiver gets it.
+    fn topic_name<'m>(&self, message: &'m Message, version: ProtocolVersion) -> &'m [u8] {
+        match self.topic_alias {
+            Some(alias) if version.is_v5() && !alias.send_name => &[],
+            _ => message.topic_name_bytes(),
+        }
+    }
+}
+
+/// The lengths that stand inside a head, computed once.
+struct Layout {
+    /// Value of the Remaining Length.
+    remaining_length: usize,
+    /// Value of the Property Length; `None` in 3.x.
+    properties_length: Option<usize>,
+}
+
+fn layout(message: &Message, head: &PublishHead<'_>, version: ProtocolVersion) -> Layout {
+    let name = 2 + head.topic_name(message, version).len();
+    let packet_id = if head.packet_id.is_some() { 2 } else { 0 };
+    let properties_length = version
+        .is_v5()
+        .then(|| HeadProperties(head).bytes() + message.properties().len());
+    let properties = properties_length.map_or(0, |length| variable_integer_bytes(length) + length);
+    Layout {
+        remaining_length: name + packet_id + properties + message.payload().len(),
+        properties_length,
+    }
+}
+
+/// Appends everything that stands before [`publish_tail`]. The caller has checked that
+/// [`publish_bytes`] is at most what the receiver takes and [`super::PACKET_BYTES_MAX`]; panics
+/// above the latter.
+pub fn encode_publish_head(
+    message: &Message,
+    head: &PublishHead<'_>,
+    version: ProtocolVersion,
+    out: &mut Vec<u8>,
+) {
+    debug_assert_eq!(head.packet_id.is_some(), head.qos > QosLevel::AtMostOnce);
+    let layout = layout(message, head, version);
+    out.put_u8(first_byte(head.dup, head.qos, head.retain));
+    out.put_length(layout.remaining_length);
+    out.put_binary(head.topic_name(message, version));
+    if let Some(packet_id) = head.packet_id {
+        out.put_packet_id(packet_id);
+    }
+    if let Some(properties_length) = layout.properties_length {
+        out.put_length(properties_length);
+        HeadProperties(head).write(out);
+    }
+}
+
+/// What all receivers of one protocol class share.
+#[must_use]
+pub fn publish_tail(message: &Message, version: ProtocolVersion) -> &[u8] {
+    if version.is_v5() {
+        message.properties_and_payload()
+    } else {
+        message.payload()
+    }
+}
+
+/// Size of the whole packet, to compare with the receiver's Maximum Packet Size.
+#[must_use]
+pub fn publish_bytes(message: &Message, head: &PublishHead<'_>, version: ProtocolVersion) -> usize {
+    let remaining_length = layout(message, head, version).remaining_length;
+    1 + variable_integer_bytes(remaining_length) + remaining_length
+}

@@ -1,0 +1,89 @@
+//! SUBSCRIBE.
+
+use super::frame::RawPacket;
+use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property_view::{ReceivedProperties, UserProperties};
+use super::protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion};
+use super::reader::Reader;
+use super::subscribe_filter::{SubscribeFilter, SubscribeFilters};
+use super::writer::{Part, Sink};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subscribe<'a> {
+    pub packet_id: PacketId,
+    /// 1 to [`super::VARIABLE_INTEGER_MAX`]; `None` in 3.x.
+    pub subscription_identifier: Option<u32>,
+    pub user_properties: UserProperties<'a>,
+    pub filters: SubscribeFilters<'a>,
+}
+
+impl<'a> Subscribe<'a> {
+    /// The entries in their order; at least one.
+    pub fn filters(&self) -> impl Iterator<Item = SubscribeFilter<'a>> + use<'a> {
+        self.filters.iter()
+    }
+}
+
+/// The fixed header has been checked.
+pub(super) fn decode_body<'a>(
+    version: ProtocolVersion,
+    raw: RawPacket<'a>,
+) -> Result<Subscribe<'a>, ProtocolError> {
+    let mut reader = Reader::new(raw.body);
+    let packet_id = reader.packet_id()?;
+    let mut subscription_identifier = None;
+    let mut user_properties = UserProperties::default();
+    if version.is_v5() {
+        let section = decode_section(&mut reader, section::SUBSCRIBE, |id, value| {
+            if id == PropertyId::SubscriptionIdentifier {
+                subscription_identifier = value.u32();
+            }
+        })?;
+        user_properties = UserProperties::Received(ReceivedProperties::new(section));
+    }
+    Ok(Subscribe {
+        packet_id,
+        subscription_identifier,
+        user_properties,
+        filters: SubscribeFilters::decode(version, &mut reader)?,
+    })
+}
+
+struct SubscribeBody<'a>(&'a Subscribe<'a>, ProtocolVersion);
+struct SubscribeProperties<'a>(&'a Subscribe<'a>);
+
+impl Part for SubscribeBody<'_> {
+    fn write<S: Sink>(&self, sink: &mut S) {
+        let Self(subscribe, version) = self;
+        sink.put_packet_id(subscribe.packet_id);
+        if version.is_v5() {
+            sink.put_section(&SubscribeProperties(subscribe));
+        }
+        for filter in subscribe.filters() {
+            filter.write(*version, sink);
+        }
+    }
+}
+
+impl Part for SubscribeProperties<'_> {
+    fn write<S: Sink>(&self, sink: &mut S) {
+        let id = PropertyId::SubscriptionIdentifier;
+        sink.property_variable_integer(id, self.0.subscription_identifier);
+        sink.property_pairs(self.0.user_properties.iter());
+    }
+}
+
+/// Appends the packet to `out`; in 3.x only the QoS of the options is said. Panics when a field is
+/// longer than [`super::FIELD_BYTES_MAX`] or the packet larger than [`super::PACKET_BYTES_MAX`].
+pub fn encode_subscribe(subscribe: &Subscribe<'_>, version: ProtocolVersion, out: &mut Vec<u8>) {
+    write_subscribe(subscribe, version, out);
+}
+
+pub(super) fn write_subscribe<S: Sink>(
+    subscribe: &Subscribe<'_>,
+    version: ProtocolVersion,
+    sink: &mut S,
+) {
+    sink.put_u8(PacketType::Subscribe.first_byte());
+    sink.put_section(&SubscribeBody(subscribe, version));
+}

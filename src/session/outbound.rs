@@ -1,0 +1,369 @@
+//! Messages towards the client: those in flight and those that wait behind them.
+
+use super::delivery::Delivery;
+use crate::base::time::Instant;
+use crate::codec::{PacketId, QosLevel};
+use crate::config::limits::QueueFullPolicy;
+use std::collections::VecDeque;
+
+/// Fewer entries than this are not worth compacting.
+const COMPACT_FROM: usize = 64;
+
+/// What the client must answer next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// QoS 1, PUBLISH sent.
+    AwaitPubAck,
+    /// QoS 2, PUBLISH sent.
+    AwaitPubRec,
+    /// QoS 2, PUBREL sent; the message itself is no longer needed.
+    AwaitPubComp,
+    /// Done, but something older is still in flight; the place is freed with it.
+    Done,
+}
+
+/// One message in flight.
+#[derive(Debug)]
+pub struct Inflight {
+    pub packet_id: PacketId,
+    pub stage: Stage,
+    /// Kept for a resend until the client has taken over.
+    pub delivery: Option<Delivery>,
+}
+
+/// Bounds of one session's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    pub messages_max: u32,
+    pub bytes_max: u64,
+    pub policy: QueueFullPolicy,
+}
+
+/// What became of an acknowledgement by the client.
+#[derive(Debug)]
+pub enum Acknowledged {
+    /// The packet was expected; the message, if it is not needed any more.
+    Expected(Option<Delivery>),
+    /// No such packet identifier in that stage [MQTT-4.3.3-8].
+    Unexpected,
+}
+
+/// Outbound QoS 1 and 2 state of one session.
+///
+/// Invariants: `inflight` is in the order of sending; identifiers in it are unique; its first
+/// entry is not `Done`; the last `unsent` entries have not been sent on the present connection;
+/// `sent_count` counts the others that are not `Done`.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    inflight: VecDeque<Inflight>,
+    queue: VecDeque<Delivery>,
+    queued_bytes: u64,
+    /// In flight on the present connection.
+    sent_count: u16,
+    /// Entries at the end of `inflight` that wait to be sent again.
+    unsent: u16,
+    /// The identifier given out last.
+    last_packet_id: u16,
+    /// Identifiers in `inflight` do not ascend from the first: one entry stayed so long that the
+    /// counter went round past it. Lookup is linear until `inflight` is empty.
+    ids_unordered: bool,
+}
+
+impl Outbound {
+    /// Messages in flight: what counts against the client's Receive Maximum [MQTT-4.9.0-2].
+    #[must_use]
+    pub const fn sent_count(&self) -> u16 {
+        self.sent_count
+    }
+
+    /// Messages sent at least once and not done, on this or an earlier connection.
+    #[must_use]
+    pub fn inflight_count(&self) -> usize {
+        self.resends().count()
+    }
+
+    #[must_use]
+    pub fn queued_count(&self) -> usize {
+        self.queue.len()
+    }
+
+    #[must_use]
+    pub const fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
+    /// May a message be sent now, ahead of none that waits?
+    #[must_use]
+    pub fn can_send(&self, window: u16) -> bool {
+        self.unsent == 0 && self.queue.is_empty() && self.has_window(window)
+    }
+
+    fn has_window(&self, window: u16) -> bool {
+        self.sent_count < window && self.inflight.len() < usize::from(u16::MAX)
+    }
+
+    /// The connection is gone: what is in flight waits to be sent again.
+    pub fn on_disconnected(&mut self) {
+        self.unsent = u16::try_from(self.inflight.len()).unwrap_or(u16::MAX);
+        self.sent_count = 0;
+    }
+
+    /// The next message or PUBREL to send again to a client that came back, in the original order
+    /// and within its window [MQTT-4.4.0-1], [MQTT-4.9.0-2].
+    pub fn next_resend(&mut self, window: u16) -> Option<&Inflight> {
+        while self.unsent > 0 && self.sent_count < window {
+            let position = self.inflight.len() - usize::from(self.unsent);
+            self.unsent -= 1;
+            if self.inflight[position].stage != Stage::Done {
+                self.sent_count += 1;
+                return Some(&self.inflight[position]);
+            }
+        }
+        None
+    }
+
+    /// Puts a message in flight under a new packet identifier [MQTT-2.2.1-4].
+    /// The caller has checked the window.
+    pub fn send(&mut self, delivery: Delivery) -> PacketId {
+        assert!(delivery.qos != QosLevel::AtMostOnce && self.unsent == 0);
+        let packet_id = self.next_packet_id();
+        let stage = match delivery.qos {
+            QosLevel::ExactlyOnce => Stage::AwaitPubRec,
+            _ => Stage::AwaitPubAck,
+        };
+        self.inflight.push_back(Inflight {
+            packet_id,
+            stage,
+            delivery: Some(delivery),
+        });
+        self.sent_count += 1;
+        packet_id
+    }
+
+    /// An unused identifier. There is one: fewer than 65,535 are in use.
+    fn next_packet_id(&mut self) -> PacketId {
+        loop {
+            self.last_packet_id = self.last_packet_id.wrapping_add(1);
+            let Some(packet_id) = PacketId::new(self.last_packet_id) else {
+                continue;
+            };
+            match self.inflight.front() {
+                // Ascending from the first: in use only if the counter has come round to it.
+                Some(first) if !self.ids_unordered => {
+                    if first.packet_id != packet_id {
+                        return packet_id;
+                    }
+                    self.ids_unordered = true;
+                }
+                Some(_) => {
+                    if self
+                        .inflight
+                        .iter()
+                        .all(|entry| entry.packet_id != packet_id)
+                    {
+                        return packet_id;
+                    }
+                }
+                None => return packet_id,
+            }
+        }
+    }
+
+    fn position(&self, packet_id: PacketId) -> Option<usize> {
+        if self.ids_unordered {
+            return self
+                .inflight
+                .iter()
+                .position(|entry| entry.packet_id == packet_id);
+        }
+        let first = self.inflight.front()?.packet_id.get();
+        let distance = |id: u16| id.wrapping_sub(first);
+        self.inflight
+            .binary_search_by_key(&distance(packet_id.get()), |entry| {
+                distance(entry.packet_id.get())
+            })
+            .ok()
+    }
+
+    /// PUBACK: the message is done.
+    pub fn on_pub_ack(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.finish(packet_id, Stage::AwaitPubAck)
+    }
+
+    /// PUBREC with an error: the message is done, no PUBREL follows [MQTT-4.3.3-4].
+    pub fn on_pub_rec_error(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.finish(packet_id, Stage::AwaitPubRec)
+    }
+
+    /// PUBREC: the client owns the message; PUBREL is due. A repeated PUBREC gets it again.
+    pub fn on_pub_rec(&mut self, packet_id: PacketId) -> Acknowledged {
+        let Some(position) = self.position(packet_id) else {
+            return Acknowledged::Unexpected;
+        };
+        let entry = &mut self.inflight[position];
+        match entry.stage {
+            Stage::AwaitPubRec => {
+                entry.stage = Stage::AwaitPubComp;
+                Acknowledged::Expected(entry.delivery.take())
+            }
+            Stage::AwaitPubComp => Acknowledged::Expected(None),
+            Stage::AwaitPubAck | Stage::Done => Acknowledged::Unexpected,
+        }
+    }
+
+    /// PUBCOMP: the exchange is done.
+    pub fn on_pub_comp(&mut self, packet_id: PacketId) -> Acknowledged {
+        self.finish(packet_id, Stage::AwaitPubComp)
+    }
+
+    fn finish(&mut self, packet_id: PacketId, expected: Stage) -> Acknowledged {
+        let Some(position) = self.position(packet_id) else {
+            return Acknowledged::Unexpected;
+        };
+        let entry = &mut self.inflight[position];
+        if entry.stage != expected {
+            return Acknowledged::Unexpected;
+        }
+        entry.stage = Stage::Done;
+        let delivery = entry.delivery.take();
+        if position < self.inflight.len() - usize::from(self.unsent) {
+            self.sent_count -= 1;
+        }
+        while self
+            .inflight
+            .front()
+            .is_some_and(|first| first.stage == Stage::Done)
+        {
+            self.inflight.pop_front();
+            if self.inflight.len() < usize::from(self.unsent) {
+                self.unsent -= 1;
+            }
+        }
+        while self.unsent > 0
+            && self
+                .inflight
+                .back()
+                .is_some_and(|last| last.stage == Stage::Done)
+        {
+            self.inflight.pop_back();
+            self.unsent -= 1;
+        }
+        if self.inflight.is_empty() {
+            self.ids_unordered = false;
+        }
+        self.compact();
+        Acknowledged::Expected(delivery)
+    }
+
+    /// Frees the places of messages that are done behind one that stays, when they are the most:
+    /// otherwise a single slow message would in the end stop all others.
+    fn compact(&mut self) {
+        let open = usize::from(self.sent_count);
+        if self.unsent == 0 && self.inflight.len() > COMPACT_FROM.max(2 * open) {
+            self.inflight.retain(|entry| entry.stage != Stage::Done);
+        }
+    }
+
+    /// Puts a message behind those that wait. What the limits push out, by policy the oldest or
+    /// the message itself, goes to `dropped`; the caller counts and releases it.
+    pub fn enqueue(
+        &mut self,
+        delivery: Delivery,
+        limits: &QueueLimits,
+        mut dropped: impl FnMut(Delivery),
+    ) {
+        let bytes = delivery.bytes();
+        let can_ever_fit = limits.messages_max > 0 && bytes <= limits.bytes_max;
+        if limits.policy == QueueFullPolicy::DropOldest && can_ever_fit {
+            while !self.has_room(bytes, limits)
+                && let Some(oldest) = self.pop_front()
+            {
+                dropped(oldest);
+            }
+        }
+        if !self.has_room(bytes, limits) {
+            dropped(delivery);
+            return;
+        }
+        self.queued_bytes += bytes;
+        self.queue.push_back(delivery);
+    }
+
+    fn has_room(&self, bytes: u64, limits: &QueueLimits) -> bool {
+        self.queue.len() < limits.messages_max as usize
+            && self.queued_bytes.saturating_add(bytes) <= limits.bytes_max
+    }
+
+    /// The next waiting message, if the window allows one more; expired ones go to `expired`.
+    pub fn dequeue(
+        &mut self,
+        now: Instant,
+        window: u16,
+        mut expired: impl FnMut(Delivery),
+    ) -> Option<Delivery> {
+        if self.unsent > 0 || !self.has_window(window) {
+            return None;
+        }
+        loop {
+            let delivery = self.pop_front()?;
+            if !delivery.is_expired(now) {
+                return Some(delivery);
+            }
+            expired(delivery);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.pop_front()?;
+        self.queued_bytes -= delivery.bytes();
+        Some(delivery)
+    }
+
+    /// What is in flight, in the order of sending.
+    pub fn resends(&self) -> impl Iterator<Item = &Inflight> {
+        self.inflight
+            .iter()
+            .filter(|entry| entry.stage != Stage::Done)
+    }
+
+    /// All messages still held, when the session ends.
+    pub fn drain(&mut self) -> impl Iterator<Item = Delivery> {
+        self.sent_count = 0;
+        self.unsent = 0;
+        self.queued_bytes = 0;
+        self.ids_unordered = false;
+        let inflight = self.inflight.drain(..).filter_map(|entry| entry.delivery);
+        inflight.chain(self.queue.drain(..))
+    }
+
+    /// Gives memory back that a burst needed.
+    pub fn shrink(&mut self) {
+        if self.inflight.is_empty() {
+            self.inflight = VecDeque::new();
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        let sent = self.inflight.len() - usize::from(self.unsent);
+        let open = self
+            .inflight
+            .iter()
+            .take(sent)
+            .filter(|entry| entry.stage != Stage::Done);
+        assert_eq!(open.count(), usize::from(self.sent_count));
+        assert!(
+            self.inflight
+                .front()
+                .is_none_or(|first| first.stage != Stage::Done)
+        );
+        let bytes: u64 = self.queue.iter().map(Delivery::bytes).sum();
+        assert_eq!(bytes, self.queued_bytes);
+        for entry in &self.inflight {
+            let needed = matches!(entry.stage, Stage::AwaitPubAck | Stage::AwaitPubRec);
+            assert_eq!(entry.delivery.is_some(), needed);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Ends: of connections, of sessions, of the broker; and the wills that follow.
+
+use super::Shard;
+use super::input::Flow;
+use super::interface::{CloseCause, Closing};
+use super::timeout::TimerKey;
+use crate::base::ids::ConnectionId;
+use crate::base::time::Instant;
+use crate::codec::{
+    Disconnect, ForwardableRuns, MessageParts, ProtocolVersion, ReasonCode, encode_disconnect,
+};
+use crate::connection::Connection;
+use crate::connection::acknowledge::PendingAcks;
+use crate::session::will::Will;
+use crate::topic::index::FilterId;
+use crate::topic::names::FilterKind;
+use std::time::Duration;
+
+/// Connections.
+impl Shard {
+    /// DISCONNECT from the client (section 3.14).
+    pub(super) fn on_disconnect(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        disconnect: &Disconnect<'_>,
+    ) -> Flow {
+        if let Some(expiry_s) = disconnect.session_expiry_interval_s {
+            let had_none = self
+                .connection(id)
+                .is_some_and(|connection| !connection.connected_with_expiry);
+            if had_none && expiry_s > 0 {
+                // [MQTT-3.14.2-2]
+                let error = Self::protocol_error("DISCONNECT sets a session expiry");
+                return self.fail(now, id, error);
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(session) {
+            if let Some(expiry_s) = disconnect.session_expiry_interval_s {
+                session.expiry_interval_s = expiry_s.min(self.limits.session_expiry_max_s);
+            }
+            // [MQTT-3.14.4-3]
+            if disconnect.reason_code == ReasonCode::Success {
+                session.will = None;
+            }
+        }
+        self.close_connection(now, id, CloseCause::ClientDisconnected);
+        Flow::Closed
+    }
+
+    /// Tells a connected 5.0 client why it is disconnected.
+    pub(super) fn say_goodbye(&mut self, id: ConnectionId, reason_code: ReasonCode) {
+        let Self {
+            connections, wire, ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
+        if connection.session().is_some() && connection.version == ProtocolVersion::V5 {
+            let disconnect = Disconnect::new(reason_code);
+            wire.enqueue(id, connection, |out| {
+                encode_disconnect(&disconnect, ProtocolVersion::V5, out);
+            });
+        }
+    }
+
+    /// The shard ends a connection: what waits for the socket goes to the driver with the news.
+    pub(super) fn close_connection(&mut self, now: Instant, id: ConnectionId, cause: CloseCause) {
+        let Some(mut connection) = self.forget_connection(id) else {
+            return;
+        };
+        let last = connection.take_unsent();
+        self.closing.push_back(Closing {
+            connection: id,
+            cause,
+            last,
+        });
+        self.leave_session(now, id, connection);
+    }
+
+    /// The driver found the connection gone.
+    pub(super) fn end_connection(&mut self, now: Instant, id: ConnectionId, _cause: CloseCause) {
+        let Some(mut connection) = self.forget_connection(id) else {
+            return;
+        };
+        if let Some(unsent) = connection.take_unsent() {
+            self.recycle(unsent);
+        }
+        self.leave_session(now, id, connection);
+    }
+
+    /// Frees the slot, the timer and the buffers.
+    pub(super) fn forget_connection(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.connection(id)?;
+        let kept = self.take_partial(id);
+        self.recycle_partial(kept);
+        let mut connection = self.connections.remove(id.index)?;
+        if let Some(timer) = connection.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        Some(connection)
+    }
+
+    fn leave_session(&mut self, now: Instant, id: ConnectionId, connection: Connection) {
+        let Some(session_index) = connection.session() else {
+            return;
+        };
+        self.drop_lookups(session_index, connection.lookups);
+        drop::<PendingAcks>(connection.pending_acks);
+        let Some(session) = self.sessions.get_mut(session_index) else {
+            return;
+        };
+        if session.connection != Some(id) {
+            return;
+        }
+        session.on_disconnected(now);
+        session.outbound.shrink();
+        session.inbound.shrink();
+        self.session_due(now, session_index);
+    }
+}
+
+/// Sessions.
+impl Shard {
+    /// Does what is due of a session without connection: the will, the end; sets the timer for
+    /// what is not due yet.
+    pub(super) fn session_due(&mut self, now: Instant, session_index: u32) {
+        let Some(session) = self.sessions.get_mut(session_index) else {
+            return;
+        };
+        if session.ends_at.is_some_and(|at| at <= now) {
+            if session.expiry_interval_s > 0 {
+                self.counters.sessions_expired += 1;
+            }
+            self.end_session(now, session_index);
+            return;
+        }
+        if session.will_due.is_some_and(|at| at <= now) {
+            session.will_due = None;
+            if let Some(will) = session.will.take() {
+                self.publish_will(now, &will);
+            }
+        }
+        let Self {
+            sessions, wheel, ..
+        } = self;
+        let Some(session) = sessions.get_mut(session_index) else {
+            return;
+        };
+        if let Some(deadline) = session.next_deadline() {
+            session.timer = Some(wheel.arm(deadline, TimerKey::Session(session_index)));
+        }
+    }
+
+    /// The session's state is discarded; a will that still waits is published now
+    /// [MQTT-3.1.2-8].
+    pub(super) fn end_session(&mut self, now: Instant, session_index: u32) {
+        let Some(mut session) = self.sessions.remove(session_index) else {
+            return;
+        };
+        assert!(session.connection.is_none());
+        self.directory.remove(session_index, &session.client_id);
+        if let Some(timer) = session.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        for filter in std::mem::take(&mut session.subscriptions) {
+            self.remove_subscription(session_index, filter);
+        }
+        for delivery in session.outbound.drain() {
+            self.messages.release(delivery.message);
+        }
+        if let Some(will) = session.will.take() {
+            self.publish_will(now, &will);
+        }
+    }
+
+    /// Takes one filter of a session out of the index; the peers learn of it if it was the last.
+    pub(super) fn remove_subscription(&mut self, session_index: u32, filter: FilterId) {
+        let mut text = String::new();
+        self.index.filter_text(filter, &mut text);
+        let kind = filter.kind();
+        let removed = self.index.remove_by_id(filter, session_index);
+        if removed.is_some_and(|removed| removed.last) {
+            self.withdraw(&text, kind);
+        }
+    }
+
+    fn withdraw(&mut self, filter: &str, kind: FilterKind) {
+        self.announce(filter, kind, false);
+    }
+
+    /// A will has no connection that could be paused: it is routed even when a link is full. That
+    /// adds at most one message per ended connection.
+    fn publish_will(&mut self, now: Instant, will: &Will) {
+        self.counters.wills_published += 1;
+        let destinations = self.destinations(&will.topic_name, will.retain);
+        let expiry_s = will.message_expiry_interval_s;
+        let message = self.messages.make(&MessageParts {
+            topic_name: will.topic_name.as_bytes(),
+            properties: ForwardableRuns::of_forwardable(&will.properties),
+            payload: &will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
+        });
+        self.route_local(now, &will.topic_name, &message, None);
+        self.route_away(now, &message, &destinations, None);
+        self.messages.release(message);
+    }
+}
+
+/// The broker.
+impl Shard {
+    /// 5.0 clients hear Server shutting down; wills and expiry do not run any more, as nobody is
+    /// left to receive them.
+    pub(super) fn stop(&mut self, _now: Instant) {
+        let ids: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter_map(|(index, _)| {
+                let generation = self.connections.generation(index)?;
+                Some(ConnectionId { index, generation })
+            })
+            .collect();
+        for id in ids {
+            self.say_goodbye(id, ReasonCode::ServerShuttingDown);
+            let Some(mut connection) = self.forget_connection(id) else {
+                continue;
+            };
+            let last = connection.take_unsent();
+            let cause = CloseCause::ServerStopping;
+            self.closing.push_back(Closing {
+                connection: id,
+                cause,
+                last,
+            });
+            let session = connection
+                .session()
+                .and_then(|index| self.sessions.get_mut(index));
+            if let Some(session) = session {
+                session.connection = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Bytes from a client -> packets -> what each of them asks for; pausing and trying again.
+
+use super::Shard;
+use super::interface::{CloseCause, ReadVerdict};
+use crate::base::ids::{ConnectionId, ShardId};
+use crate::base::time::Instant;
+use crate::codec::{
+    Frame, Packet, ProtocolError, ProtocolVersion, RawPacket, ReasonCode, decode_from_client,
+    encode_ping_resp, frame,
+};
+use crate::connection::Phase;
+
+/// Buffers kept for incomplete packets, and the capacity that a kept one may have.
+const PARTIALS_KEPT: usize = 256;
+const PARTIAL_BYTES_KEPT: usize = 16 << 10;
+
+/// What became of one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    Done,
+    /// Nothing was changed: the same packet comes again when the connection is resumed.
+    Pause,
+    /// The connection is gone.
+    Closed,
+    /// CONNECT names a session of another shard; nothing was changed.
+    HandOver(ShardId),
+}
+
+/// What became of a run of bytes.
+enum Outcome {
+    /// All complete packets are handled; this many bytes are needed from the first one left.
+    NeedMore(usize),
+    Pause,
+    Closed,
+    HandOver(ShardId),
+}
+
+impl Shard {
+    /// Takes bytes straight from the driver's buffer; copies only what cannot be handled now.
+    pub(super) fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> ReadVerdict {
+        self.counters.bytes_received += bytes.len() as u64;
+        let Some(connection) = self.connection(id) else {
+            return ReadVerdict::Close;
+        };
+        if connection.partial.is_empty() && !connection.paused {
+            let (consumed, outcome) = self.consume(now, id, bytes);
+            if !matches!(outcome, Outcome::Closed)
+                && !self.append_partial(now, id, &bytes[consumed..])
+            {
+                return ReadVerdict::Close;
+            }
+            return self.verdict(id, &outcome);
+        }
+        if !self.append_partial(now, id, bytes) {
+            return ReadVerdict::Close;
+        }
+        self.retry(now, id)
+    }
+
+    /// Handles what has been kept of a connection, if it can be.
+    fn retry(&mut self, now: Instant, id: ConnectionId) -> ReadVerdict {
+        let Some(connection) = self.connection(id) else {
+            return ReadVerdict::Close;
+        };
+        if connection.paused {
+            return ReadVerdict::Pause;
+        }
+        if connection.partial.len() < connection.partial_needed {
+            return ReadVerdict::Continue;
+        }
+        let mut kept = self.take_partial(id);
+        let (consumed, outcome) = self.consume(now, id, &kept);
+        if matches!(outcome, Outcome::Closed) {
+            self.recycle_partial(kept);
+        } else {
+            kept.drain(..consumed);
+            self.put_partial(id, kept);
+        }
+        self.verdict(id, &outcome)
+    }
+
+    fn verdict(&mut self, id: ConnectionId, outcome: &Outcome) -> ReadVerdict {
+        let verdict = match outcome {
+            Outcome::NeedMore(_) => ReadVerdict::Continue,
+            Outcome::Pause => ReadVerdict::Pause,
+            Outcome::Closed => return ReadVerdict::Close,
+            Outcome::HandOver(shard) => return ReadVerdict::HandOver(*shard),
+        };
+        let mut pauses = 0;
+        if let Some(connection) = self.connection_mut(id) {
+            connection.partial_needed = match outcome {
+                Outcome::NeedMore(needed) => *needed,
+                _ => 0,
+            };
+            if matches!(outcome, Outcome::Pause) {
+                connection.paused = true;
+                pauses = 1;
+            }
+        }
+        self.counters.read_pauses += pauses;
+        verdict
+    }
+
+    /// Handles complete packets from the front of `bytes`; returns how many bytes they were.
+    fn consume(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> (usize, Outcome) {
+        let mut consumed = 0;
+        loop {
+            let rest = &bytes[consumed..];
+            if rest.is_empty() {
+                return (consumed, Outcome::NeedMore(0));
+            }
+            let Some(connection) = self.connection(id) else {
+                return (consumed, Outcome::Closed);
+            };
+            let bytes_max = match connection.phase {
+                Phase::AwaitingConnect => self.limits.connect_packet_bytes_max,
+                Phase::Connected { .. } => self.limits.packet_bytes_max,
+            };
+            if connection.send_bytes() >= self.limits.send_queue_bytes_max as usize {
+                return (consumed, Outcome::Pause);
+            }
+            let raw = match frame(rest, bytes_max) {
+                Ok(Frame::Complete(raw)) => raw,
+                Ok(Frame::Incomplete { bytes_needed }) => {
+                    return (consumed, Outcome::NeedMore(bytes_needed));
+                }
+                Err(error) => {
+                    self.fail(now, id, error);
+                    return (consumed, Outcome::Closed);
+                }
+            };
+            let length = raw.length;
+            match self.on_packet(now, id, raw) {
+                Flow::Done => consumed += length,
+                Flow::Pause => return (consumed, Outcome::Pause),
+                Flow::Closed => return (consumed, Outcome::Closed),
+                Flow::HandOver(shard) => return (consumed, Outcome::HandOver(shard)),
+            }
+        }
+    }
+
+    /// One complete packet, framed but not decoded.
+    fn on_packet(&mut self, now: Instant, id: ConnectionId, raw: RawPacket<'_>) -> Flow {
+        let Some(connection) = self.connection(id) else {
+            return Flow::Closed;
+        };
+        let Phase::Connected { session } = connection.phase else {
+            return self.on_connect(now, id, raw);
+        };
+        let packet = match decode_from_client(connection.version, raw) {
+            Ok(packet) => packet,
+            Err(error) => return self.fail(now, id, error),
+        };
+        let flow = match packet {
+            Packet::Publish(publish) => self.on_publish(now, id, session, &publish),
+            Packet::PubAck(ack) => self.on_pub_ack(now, id, session, &ack),
+            Packet::PubRec(ack) => self.on_pub_rec(now, id, session, &ack),
+            Packet::PubRel(ack) => self.on_pub_rel(id, session, &ack),
+            Packet::PubComp(ack) => self.on_pub_comp(now, id, session, &ack),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, session, &unsubscribe),
+            Packet::PingReq => {
+                self.enqueue(id, encode_ping_resp);
+                Flow::Done
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, &disconnect),
+            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method, and what only servers send.
+            Packet::Connect(_)
+            | Packet::Auth(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => self.fail(
+                now,
+                id,
+                ProtocolError {
+                    reason_code: ReasonCode::ProtocolError,
+                    context: "packet not allowed from a connected client",
+                },
+            ),
+        };
+        if flow == Flow::Done {
+            self.counters.packets_received += 1;
+            if let Some(connection) = self.connection_mut(id) {
+                connection.last_packet = now;
+            }
+        }
+        flow
+    }
+
+    /// The client broke the protocol: 5.0 clients are told, all are disconnected.
+    pub(super) fn fail(&mut self, now: Instant, id: ConnectionId, error: ProtocolError) -> Flow {
+        self.counters.protocol_errors += 1;
+        self.say_goodbye(id, error.reason_code);
+        self.close_connection(now, id, CloseCause::ProtocolError(error.context));
+        Flow::Closed
+    }
+
+    /// Does the client understand reason codes in acknowledgements and DISCONNECT?
+    pub(super) fn speaks_v5(&self, id: ConnectionId) -> bool {
+        self.connection(id)
+            .is_some_and(|connection| connection.version == ProtocolVersion::V5)
+    }
+}
+
+/// Pausing and resuming.
+impl Shard {
+    /// The hindrance of a paused connection may be gone.
+    pub(super) fn resume_later(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        if connection.paused && !connection.resuming {
+            connection.resuming = true;
+            self.to_resume.push_back(id);
+        }
+    }
+
+    /// Tries the connections again that were listed before this call.
+    pub(super) fn run_resumes(&mut self, now: Instant) {
+        for _ in 0..self.to_resume.len() {
+            let Some(id) = self.to_resume.pop_front() else {
+                return;
+            };
+            let Some(connection) = self.connection_mut(id) else {
+                continue;
+            };
+            connection.resuming = false;
+            connection.paused = false;
+            // CONNECT never pauses, so a hand-over cannot come out of here.
+            if self.retry(now, id) == ReadVerdict::Continue {
+                self.resumed.push_back(id);
+            }
+        }
+    }
+}
+
+/// Buffers of incomplete packets.
+impl Shard {
+    /// Keeps bytes that cannot be handled yet. False: the connection had to be closed.
+    fn append_partial(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return true;
+        }
+        if self.partial_bytes + bytes.len() as u64 > self.limits.reassembly_bytes_max {
+            self.counters.limits_reached += 1;
+            self.say_goodbye(id, ReasonCode::QuotaExceeded);
+            let cause = CloseCause::LimitReached("limit.reassembly_bytes");
+            self.close_connection(now, id, cause);
+            return false;
+        }
+        let Self {
+            connections,
+            partials,
+            partial_bytes,
+            ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return false;
+        };
+        if connection.partial.capacity() == 0 {
+            connection.partial = partials.pop().unwrap_or_default();
+        }
+        connection.partial.extend_from_slice(bytes);
+        *partial_bytes += bytes.len() as u64;
+        true
+    }
+
+    pub(super) fn take_partial(&mut self, id: ConnectionId) -> Vec<u8> {
+        let Some(connection) = self.connection_mut(id) else {
+            return Vec::new();
+        };
+        let kept = std::mem::take(&mut connection.partial);
+        self.partial_bytes -= kept.len() as u64;
+        kept
+    }
+
+    fn put_partial(&mut self, id: ConnectionId, kept: Vec<u8>) {
+        if kept.is_empty() {
+            self.recycle_partial(kept);
+        } else if let Some(connection) = self.connection_mut(id) {
+            let bytes = kept.len() as u64;
+            connection.partial = kept;
+            self.partial_bytes += bytes;
+        }
+    }
+
+    pub(super) fn recycle_partial(&mut self, mut buffer: Vec<u8>) {
+        let worth_keeping = (1..=PARTIAL_BYTES_KEPT).contains(&buffer.capacity());
+        if worth_keeping && self.partials.len() < PARTIALS_KEPT {
+            buffer.clear();
+            self.partials.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What must hold between any two events; for tests and the simulator.
+
+use super::Shard;
+use crate::connection::Phase;
+
+impl Shard {
+    /// Panics when the shard's tables disagree. Costs as much as the shard holds.
+    ///
+    /// # Panics
+    /// When an invariant is broken: that is its purpose.
+    pub fn assert_invariants(&self) {
+        assert_eq!(self.directory.len(), self.sessions.len());
+        self.assert_sessions();
+        self.assert_connections();
+        self.retained.assert_invariants();
+    }
+
+    fn assert_sessions(&self) {
+        let mut subscriptions = 0;
+        for (index, session) in self.sessions.iter() {
+            session.assert_invariants();
+            assert_eq!(
+                self.directory.find(&self.sessions, &session.client_id),
+                Some(index)
+            );
+            subscriptions += session.subscriptions.len();
+            assert!(session.outbound.queued_bytes() <= self.limits.queued_bytes_max);
+            let queued = session.outbound.queued_count();
+            assert!(queued <= self.limits.queued_messages_max as usize);
+            let home = self
+                .home_key
+                .home(session.client_id.as_bytes(), self.shard_count);
+            assert_eq!(home, self.id);
+            let Some(id) = session.connection else {
+                continue;
+            };
+            let connection = self.connection(id).expect("a session's connection exists");
+            assert_eq!(connection.phase, Phase::Connected { session: index });
+            assert!(session.outbound.sent_count() <= connection.window);
+        }
+        assert_eq!(subscriptions, self.index.subscription_count());
+    }
+
+    fn assert_connections(&self) {
+        let mut partial_bytes = 0;
+        for (index, connection) in self.connections.iter() {
+            partial_bytes += connection.partial.len() as u64;
+            let Some(session) = connection.session() else {
+                continue;
+            };
+            let session = self
+                .sessions
+                .get(session)
+                .expect("a connection's session exists");
+            assert_eq!(session.connection.map(|id| id.index), Some(index));
+            let lookups = connection.lookups.as_ref().map_or(0, |list| list.len());
+            assert_eq!(session.retained_lookups as usize, lookups);
+        }
+        assert_eq!(partial_bytes, self.partial_bytes);
+    }
+
+    /// Nothing is on its way inside the broker: all links are empty and everything asked of other
+    /// shards is answered.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.peers().all(|link| self.links[link].is_settled())
+            && self.barriers.is_settled()
+            && self.lookups.is_settled()
+            && self.to_resume.is_empty()
+    }
+}

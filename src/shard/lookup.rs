@@ -1,0 +1,351 @@
+//! Retained messages to a new subscription, in slices.
+//!
+//! A lookup visits the owner of an exact filter, or all shards for a wildcard, one after the
+//! other, a slice at a time, and only while its connection has room: a `#` over a million
+//! messages stalls nobody and fills no queue. The shard that is asked keeps nothing between
+//! slices. A connection has one lookup under way; further ones wait in `Connection::lookups`.
+
+use super::Shard;
+use super::delivery::WhenSlow;
+use super::peer_batch::{RetainedQuery, ShardMessage};
+use super::subscribe::WantedLookup;
+use crate::base::ids::{ConnectionId, ShardId};
+use crate::base::map::{Map, Set, map, set};
+use crate::base::time::Instant;
+use crate::codec::{QosLevel, SharedMessage};
+use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
+use crate::topic::names::FilterKind;
+use crate::topic::retained::Cursor;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// Tree nodes visited and messages answered in one slice: some tens of microseconds.
+const SLICE_VISITS_MAX: usize = 256;
+const SLICE_ANSWERS_MAX: usize = 64;
+/// A slice ends behind the message that reaches this sum: so much may come on top of a full send
+/// queue, as answers to a lookup are not dropped.
+const SLICE_BYTES_MAX: usize = 256 << 10;
+/// Slices of one turn.
+const SLICES_PER_TURN_MAX: usize = 16;
+/// Topics noted as overtaken per lookup. Past it an older retained message may follow a newer
+/// live one; counted as `retained_untracked`.
+const OVERTAKEN_MAX: usize = 65_536;
+/// QoS 1 and 2 answers may wait in the session's queue up to this many.
+const QUEUED_MAX: usize = 64;
+
+/// All lookups of this shard's connections, and the slices that it owes.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    seed: u64,
+    last_number: u64,
+    active: Map<u64, Lookup>,
+    /// Slices to be done here, for own and for other shards' lookups. Each lookup has at most one
+    /// slice under way, so this is bounded by the connections of all shards.
+    slices: VecDeque<Slice>,
+    /// All slices wait for links without room: no work until a batch comes home.
+    stalled: bool,
+}
+
+#[derive(Debug)]
+struct Lookup {
+    connection: ConnectionId,
+    session: u32,
+    filter: Box<str>,
+    qos: QosLevel,
+    identifier: Option<u32>,
+    /// Shards to ask; the first one is being asked.
+    sources: VecDeque<ShardId>,
+    cursor: Option<Cursor>,
+    /// A slice was asked for and is not over.
+    asked: bool,
+    /// Hashes of topics of which a live message went to the session meanwhile.
+    overtaken: Set<u64>,
+}
+
+#[derive(Debug)]
+struct Slice {
+    asker: ShardId,
+    query: Box<RetainedQuery>,
+}
+
+impl Lookups {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            last_number: 0,
+            active: map(seed),
+            slices: VecDeque::new(),
+            stalled: false,
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.stalled && !self.slices.is_empty()
+    }
+
+    fn push_slice(&mut self, asker: ShardId, query: Box<RetainedQuery>) {
+        self.stalled = false;
+        self.slices.push_back(Slice { asker, query });
+    }
+
+    /// A link has room again.
+    pub(super) const fn on_room(&mut self) {
+        self.stalled = false;
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.active.is_empty() && self.slices.is_empty()
+    }
+}
+
+/// At the subscriber's shard.
+impl Shard {
+    /// Puts a lookup at the end of its connection's list.
+    pub(super) fn begin_lookup(&mut self, id: ConnectionId, wanted: WantedLookup) {
+        let Some(session) = self
+            .connection(id)
+            .and_then(|connection| connection.session())
+        else {
+            return;
+        };
+        let own = self.id;
+        let sources = match wanted.kind {
+            FilterKind::Exact => VecDeque::from([self
+                .home_key
+                .home(wanted.filter.as_bytes(), self.shard_count)]),
+            FilterKind::Wildcard => (0..self.shard_count)
+                .map(|offset| ShardId((own.0 + offset) % self.shard_count))
+                .collect(),
+        };
+        self.lookups.last_number += 1;
+        let number = self.lookups.last_number;
+        let lookup = Lookup {
+            connection: id,
+            session,
+            filter: wanted.filter,
+            qos: wanted.qos,
+            identifier: wanted.identifier,
+            sources,
+            cursor: None,
+            asked: false,
+            overtaken: set(self.lookups.seed),
+        };
+        self.lookups.active.insert(number, lookup);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.retained_lookups += 1;
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.lookups.get_or_insert_default().push_back(number);
+        }
+    }
+
+    /// Asks for the next slice of the connection's first lookup, if the connection has room.
+    pub(super) fn advance_lookup(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        let Some(session) = connection.session() else {
+            return;
+        };
+        let Some(number) = connection
+            .lookups
+            .as_ref()
+            .and_then(|list| list.front())
+            .copied()
+        else {
+            return;
+        };
+        let has_room = connection.send_bytes() < self.limits.send_queue_bytes_max as usize
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|session| session.outbound.queued_count() < QUEUED_MAX);
+        if !has_room {
+            return;
+        }
+        let Some(lookup) = self.lookups.active.get_mut(&number) else {
+            return;
+        };
+        if lookup.asked {
+            return;
+        }
+        let Some(source) = lookup.sources.front().copied() else {
+            self.finish_lookup(now, id, number);
+            return;
+        };
+        lookup.asked = true;
+        let query = Box::new(RetainedQuery {
+            lookup: number,
+            filter: lookup.filter.clone(),
+            cursor: lookup.cursor.take(),
+        });
+        if source == self.id {
+            self.lookups.push_slice(source, query);
+        } else {
+            self.links[source.index()].push(ShardMessage::RetainedQuery(query));
+        }
+    }
+
+    /// One retained message for a lookup.
+    pub(super) fn on_retained_answer(&mut self, now: Instant, number: u64, message: SharedMessage) {
+        let Some(lookup) = self.lookups.active.get(&number) else {
+            self.messages.release(message);
+            return;
+        };
+        if lookup
+            .overtaken
+            .contains(&self.home_key.hash(message.topic_name_bytes()))
+        {
+            self.counters.retained_overtaken += 1;
+            self.messages.release(message);
+            return;
+        }
+        let session = lookup.session;
+        let delivery = Delivery {
+            qos: lookup.qos.min(message.qos()),
+            // [MQTT-3.3.1-9]: the RETAIN flag says that it was stored.
+            retain: true,
+            subscription_identifiers: SubscriptionIdentifiers::from_iter(lookup.identifier),
+            message,
+        };
+        self.offer(now, session, delivery, WhenSlow::Keep);
+    }
+
+    /// The slice is over: the same shard goes on, or the next one, or the lookup is done.
+    pub(super) fn on_slice_end(&mut self, now: Instant, number: u64, cursor: Option<Cursor>) {
+        let Some(lookup) = self.lookups.active.get_mut(&number) else {
+            return;
+        };
+        lookup.asked = false;
+        if cursor.is_none() {
+            lookup.sources.pop_front();
+        }
+        lookup.cursor = cursor;
+        let id = lookup.connection;
+        self.advance_lookup(now, id);
+    }
+
+    fn finish_lookup(&mut self, now: Instant, id: ConnectionId, number: u64) {
+        let Some(lookup) = self.lookups.active.remove(&number) else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(lookup.session) {
+            session.retained_lookups -= 1;
+        }
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        if let Some(list) = &mut connection.lookups {
+            list.pop_front();
+            if list.is_empty() {
+                connection.lookups = None;
+            }
+        }
+        self.advance_lookup(now, id);
+    }
+
+    /// The connection is gone, and with it its lookups.
+    #[allow(clippy::box_collection, reason = "as the connection holds it")]
+    pub(super) fn drop_lookups(&mut self, session: u32, list: Option<Box<VecDeque<u64>>>) {
+        let Some(list) = list else { return };
+        for number in list.iter() {
+            self.lookups.active.remove(number);
+        }
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.retained_lookups = 0;
+        }
+    }
+
+    /// A live message goes to a session that has lookups under way: an older retained one must
+    /// not follow it.
+    pub(super) fn note_for_lookups(&mut self, session: u32, message: &SharedMessage) {
+        let hash = self.home_key.hash(message.topic_name_bytes());
+        let Self {
+            sessions,
+            connections,
+            lookups,
+            counters,
+            ..
+        } = self;
+        let Some(id) = sessions.get(session).and_then(|session| session.connection) else {
+            return;
+        };
+        let connection = connections.get_named(id.index, id.generation);
+        let Some(list) = connection.and_then(|connection| connection.lookups.as_ref()) else {
+            return;
+        };
+        // Only the first is under way; the others read the store later than now.
+        let Some(lookup) = list
+            .front()
+            .and_then(|number| lookups.active.get_mut(number))
+        else {
+            return;
+        };
+        if lookup.overtaken.len() < OVERTAKEN_MAX {
+            lookup.overtaken.insert(hash);
+        } else {
+            counters.retained_untracked += 1;
+        }
+    }
+}
+
+/// At the shard that is asked.
+impl Shard {
+    pub(super) fn on_retained_query(&mut self, asker: ShardId, query: Box<RetainedQuery>) {
+        self.lookups.push_slice(asker, query);
+    }
+
+    /// Some slices of the lookups that wait here, each lookup in its turn.
+    pub(super) fn run_lookups(&mut self, now: Instant) {
+        let mut blocked = 0;
+        for _ in 0..SLICES_PER_TURN_MAX.min(self.lookups.slices.len()) {
+            let Some(slice) = self.lookups.slices.pop_front() else {
+                return;
+            };
+            if slice.asker != self.id && !self.has_room(slice.asker.index()) {
+                // The link is busy: later. Room comes with the batches that return.
+                self.lookups.slices.push_back(slice);
+                blocked += 1;
+                continue;
+            }
+            self.run_slice(now, slice);
+        }
+        self.lookups.stalled = blocked > 0 && blocked == self.lookups.slices.len();
+    }
+
+    fn run_slice(&mut self, now: Instant, slice: Slice) {
+        let Slice { asker, query } = slice;
+        let mut found: Vec<SharedMessage> = Vec::new();
+        let mut found_bytes = 0;
+        let retained = &self.retained;
+        let cursor = retained.tree.lookup(
+            &query.filter,
+            &query.cursor.unwrap_or_default(),
+            SLICE_VISITS_MAX,
+            |slot| {
+                if found.len() >= SLICE_ANSWERS_MAX || found_bytes >= SLICE_BYTES_MAX {
+                    return ControlFlow::Break(());
+                }
+                let message = retained.message(*slot);
+                found_bytes += message.map_or(0, |message| message.bytes());
+                found.extend(message.cloned());
+                ControlFlow::Continue(())
+            },
+        );
+        found.retain(|message| message.expires_at().is_none_or(|at| at > now));
+        for message in found {
+            if asker == self.id {
+                self.on_retained_answer(now, query.lookup, message);
+            } else {
+                self.links[asker.index()].push_retained_answer(query.lookup, &message);
+                self.messages.release(message);
+            }
+        }
+        if asker == self.id {
+            self.on_slice_end(now, query.lookup, cursor);
+        } else {
+            let (lookup, cursor) = (query.lookup, cursor.map(Box::new));
+            self.links[asker.index()].push(ShardMessage::RetainedSliceEnd { lookup, cursor });
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The link to one other shard: what waits for it, what it has accepted, who waits for that.
+//!
+//! Bounds: `link_bytes_max` and `link_messages_max` of what is on its way; past them
+//! [`Link::has_room`] is false and the connections that feed the link are paused, listed in
+//! `paused`. At most [`BATCHES_UNDER_WAY_MAX`] batches travel at a time; what comes meanwhile
+//! gathers in the next one.
+
+use super::peer_batch::{PeerBatch, ShardMessage};
+use crate::base::ids::ConnectionId;
+use crate::codec::Message;
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// Batches that have left and are not yet back. The driver's rings must hold as many.
+pub const BATCHES_UNDER_WAY_MAX: usize = 8;
+
+/// An acknowledgement that waits for the peer's acceptance of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    /// The message's number on this link, from 1.
+    pub(super) number: u64,
+    pub(super) connection: ConnectionId,
+    /// Number of the acknowledgement in the connection's `pending_acks`.
+    pub(super) ack_number: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    current: Box<PeerBatch>,
+    #[allow(clippy::vec_box, reason = "the boxes travel; the list only parks them")]
+    free: Vec<Box<PeerBatch>>,
+    under_way: usize,
+    under_way_bytes: usize,
+    under_way_messages: usize,
+    /// Messages put on the link so far; the number of the latest one.
+    sent: u64,
+    /// Of these, how many the peer has accepted.
+    accepted: u64,
+    /// Messages accepted from the peer, and how many of them it knows of.
+    received: u64,
+    reported: u64,
+    /// The peer waits for some acceptance.
+    report_due: bool,
+    /// In the order of the numbers.
+    waiters: VecDeque<Waiter>,
+    /// Connections that found the link full, in the order of coming.
+    pub(super) paused: VecDeque<ConnectionId>,
+    /// Number of the last retained update put on this link.
+    pub(super) last_retained_update: u64,
+}
+
+impl Link {
+    pub(super) fn has_room(&self, bytes_max: u32, messages_max: u32) -> bool {
+        self.under_way_bytes + self.current.bytes() < bytes_max as usize
+            && self.under_way_messages + self.current.len() < messages_max as usize
+    }
+
+    /// Puts a message on the link; returns its number.
+    pub(super) fn push(&mut self, message: ShardMessage) -> u64 {
+        self.current.push(message);
+        self.sent += 1;
+        self.sent
+    }
+
+    pub(super) fn push_publish(&mut self, message: &Message, shared: &mut Option<Bytes>) -> u64 {
+        let record = self.current.put_message(message, shared);
+        self.push(ShardMessage::Publish(record))
+    }
+
+    pub(super) fn push_retained_update(
+        &mut self,
+        message: &Message,
+        shared: &mut Option<Bytes>,
+    ) -> u64 {
+        let record = self.current.put_message(message, shared);
+        self.last_retained_update = self.push(ShardMessage::RetainedUpdate(record));
+        self.current.wants_acceptance = true;
+        self.last_retained_update
+    }
+
+    pub(super) fn push_wildcard_interest(&mut self, filter: &str, wanted: bool) {
+        let filter = self.current.put_text(filter);
+        self.push(ShardMessage::WildcardInterest { filter, wanted });
+    }
+
+    pub(super) fn push_retained_answer(&mut self, lookup: u64, message: &Message) {
+        let record = self.current.put_message(message, &mut None);
+        self.push(ShardMessage::RetainedAnswer { lookup, record });
+    }
+
+    /// The acknowledgement leaves when the peer has accepted the message with this number.
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        self.current.wants_acceptance = true;
+        self.waiters.push_back(waiter);
+    }
+
+    /// The next batch to hand to the driver, if there is something to say and a batch may leave.
+    pub(super) fn poll_batch(&mut self) -> Option<Box<PeerBatch>> {
+        let nothing_new = self.current.len() == 0 && !self.report_due;
+        if nothing_new || self.under_way >= BATCHES_UNDER_WAY_MAX {
+            return None;
+        }
+        let next = self.free.pop().unwrap_or_default();
+        let mut batch = std::mem::replace(&mut self.current, next);
+        batch.accepted = self.received;
+        batch.sent_bytes = batch.bytes();
+        batch.sent_messages = batch.len();
+        self.reported = self.received;
+        self.report_due = false;
+        self.under_way += 1;
+        self.under_way_bytes += batch.sent_bytes;
+        self.under_way_messages += batch.sent_messages;
+        Some(batch)
+    }
+
+    /// An emptied batch came home.
+    pub(super) fn on_returned(&mut self, batch: Box<PeerBatch>) {
+        self.under_way -= 1;
+        self.under_way_bytes -= batch.sent_bytes;
+        self.under_way_messages -= batch.sent_messages;
+        self.free.push(batch);
+    }
+
+    /// `count` messages of the peer have taken effect here.
+    pub(super) const fn accept(&mut self, count: u64, wants_acceptance: bool) {
+        self.received += count;
+        self.report_due |= wants_acceptance && self.received > self.reported;
+    }
+
+    /// The peer has accepted our messages up to `accepted`.
+    pub(super) fn on_accepted(&mut self, accepted: u64) {
+        assert!(accepted >= self.accepted && accepted <= self.sent);
+        self.accepted = accepted;
+    }
+
+    /// Has the peer accepted the message with this number?
+    pub(super) const fn has_accepted(&self, number: u64) -> bool {
+        self.accepted >= number
+    }
+
+    /// The next waiter whose message is accepted.
+    pub(super) fn pop_accepted_waiter(&mut self) -> Option<Waiter> {
+        let first = self.waiters.front()?;
+        (first.number <= self.accepted)
+            .then(|| self.waiters.pop_front())
+            .flatten()
+    }
+
+    /// Nothing is on its way and nobody waits.
+    pub(super) fn is_settled(&self) -> bool {
+        self.current.len() == 0 && self.under_way == 0 && self.waiters.is_empty()
+    }
+}

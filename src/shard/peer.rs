@@ -1,0 +1,96 @@
+//! What the other shards say.
+
+use super::Shard;
+use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
+use crate::base::ids::ShardId;
+use crate::base::time::Instant;
+
+impl Shard {
+    /// Steps 14 to 18 of a PUBLISH's journey, and everything else that travels between shards.
+    /// A batch is bounded by the sender's link limits, and nothing in it can wait: the emptied
+    /// batch goes home at once, whatever the local sessions make of its messages.
+    pub(super) fn receive_batch(&mut self, now: Instant, source: ShardId, batch: &mut PeerBatch) {
+        self.on_acceptance(source, batch.accepted);
+        let mut messages = batch.take_messages();
+        let count = messages.len() as u64;
+        for message in messages.drain(..) {
+            self.on_peer_message(now, source, batch, message);
+        }
+        // In memory a message has taken effect when it is routed.
+        self.links[source.index()].accept(count, batch.wants_acceptance);
+        batch.clear(messages);
+    }
+
+    fn on_peer_message(
+        &mut self,
+        now: Instant,
+        source: ShardId,
+        batch: &PeerBatch,
+        message: ShardMessage,
+    ) {
+        match message {
+            ShardMessage::Publish(record) => self.on_peer_publish(now, batch, &record),
+            ShardMessage::RetainedUpdate(record) => {
+                let message = batch.message(&record, &mut self.messages);
+                self.keep_retained(now, &message);
+                self.messages.release(message);
+            }
+            ShardMessage::ExactInterest { hash, wanted } => {
+                self.interest.set_exact(source, hash, wanted);
+            }
+            ShardMessage::WildcardInterest { filter, wanted } => {
+                self.interest
+                    .set_wildcard(source, batch.text(filter), wanted);
+            }
+            ShardMessage::Barrier { number } => self.on_barrier(source, number),
+            ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),
+            ShardMessage::RetainedQuery(query) => self.on_retained_query(source, query),
+            ShardMessage::RetainedAnswer { lookup, record } => {
+                let message = batch.message(&record, &mut self.messages);
+                self.on_retained_answer(now, lookup, message);
+            }
+            ShardMessage::RetainedSliceEnd { lookup, cursor } => {
+                self.on_slice_end(now, lookup, cursor.map(|cursor| *cursor));
+            }
+        }
+    }
+
+    /// Matched against the local index only and never forwarded again: no loops, no second hop.
+    fn on_peer_publish(&mut self, now: Instant, batch: &PeerBatch, record: &PublishRecord) {
+        self.counters.messages_from_peers += 1;
+        let message = batch.message(record, &mut self.messages);
+        let matched = match std::str::from_utf8(message.topic_name_bytes()) {
+            Ok(topic_name) => self.route_local(now, topic_name, &message, None),
+            Err(_) => 0,
+        };
+        if matched == 0 {
+            self.counters.forwards_unmatched += 1;
+        }
+        self.messages.release(message);
+    }
+
+    /// The peer has accepted our messages up to this number: acknowledgements may leave.
+    fn on_acceptance(&mut self, source: ShardId, accepted: u64) {
+        let link = source.index();
+        self.links[link].on_accepted(accepted);
+        while let Some(waiter) = self.links[link].pop_accepted_waiter() {
+            if let Some(connection) = self.connection_mut(waiter.connection) {
+                connection.pending_acks.close_condition(waiter.ack_number);
+                self.send_ready_acks(waiter.connection);
+            }
+        }
+        self.answer_barriers();
+    }
+
+    /// A link has room again: the connections that waited for it are tried, first come first.
+    pub(super) fn resume_link(&mut self, peer: ShardId) {
+        while self.has_room(peer.index())
+            && let Some(id) = self.links[peer.index()].paused.pop_front()
+        {
+            if let Some(connection) = self.connection_mut(id) {
+                connection.waits_for_link = false;
+                self.resume_later(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! PUBLISH from a client, and the route of any application message: local sessions, one message
+//! per interested shard, the owner of the retained message.
+
+use super::Shard;
+use super::input::Flow;
+use super::outbox::Waiter;
+use crate::base::hash::HomeKey;
+use crate::base::ids::{ConnectionId, ShardSet};
+use crate::base::time::Instant;
+use crate::codec::{
+    AckKind, MessageParts, PacketId, ProtocolError, ProtocolVersion, Publish, QosLevel, ReasonCode,
+    SharedMessage,
+};
+use crate::connection::acknowledge::PendingAck;
+use crate::topic::names::validate_topic_name;
+use bytes::Bytes;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The tree that only the broker writes.
+const SYS_PREFIX: &str = "$SYS/";
+
+/// Where an application message goes beside the local sessions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Destinations {
+    /// Keyed hash of the topic name; 0 on a single shard, where nobody needs it.
+    pub(super) hash: u64,
+    pub(super) interested: ShardSet,
+    /// The message is to be kept as (or clears) the retained one of its topic.
+    pub(super) retain: bool,
+}
+
+/// Who waits until the other shards have accepted a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Publisher {
+    connection: ConnectionId,
+    ack_number: u32,
+}
+
+impl Shard {
+    /// Steps 5 to 12 of a PUBLISH's journey: checks, route, acknowledgement.
+    pub(super) fn on_publish(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        publish: &Publish<'_>,
+    ) -> Flow {
+        let alias_name;
+        let topic_name = match self.publish_topic(id, publish) {
+            Ok(PublishTopic::Given) => publish.topic_name,
+            Ok(PublishTopic::Alias(name)) => {
+                alias_name = name;
+                &*alias_name
+            }
+            Err(error) => return self.fail(now, id, error),
+        };
+        if let Err(error) = self.publish_allowed(publish, topic_name) {
+            return self.fail(now, id, error);
+        }
+        if let Some(packet_id) = publish.packet_id {
+            match self.publish_admission(id, session, publish.qos, packet_id) {
+                Admission::New => {}
+                Admission::Duplicate => {
+                    self.owe_ack(id, AckKind::PubRec, packet_id, ReasonCode::Success, 0);
+                    return Flow::Done;
+                }
+                Admission::Later => return Flow::Pause,
+                Admission::Refused(error) => return self.fail(now, id, error),
+            }
+        }
+        if topic_name.starts_with(SYS_PREFIX) {
+            return self.publish_denied(id, session, publish);
+        }
+        let destinations = self.destinations(topic_name, publish.retain);
+        if !self.have_room(id, &destinations) {
+            return Flow::Pause;
+        }
+        self.counters.messages_received += 1;
+        let message = self.make_message(now, topic_name, publish);
+        let publisher = publish.packet_id.and_then(|_| self.publisher(id));
+        let matched = self.route_local(now, topic_name, &message, Some(session));
+        let open = self.route_away(now, &message, &destinations, publisher);
+        self.messages.release(message);
+        if let Some(packet_id) = publish.packet_id {
+            let unheard = matched == 0 && destinations.interested.is_empty() && !publish.retain;
+            let reason_code = if unheard {
+                ReasonCode::NoMatchingSubscribers
+            } else {
+                ReasonCode::Success
+            };
+            self.acknowledge_publish(id, session, publish.qos, packet_id, reason_code, open);
+        }
+        Flow::Done
+    }
+
+    /// The topic name, given or behind an alias (section 3.3.2.3.4).
+    fn publish_topic(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Result<PublishTopic, ProtocolError> {
+        let Some(alias) = publish.properties.topic_alias else {
+            return Ok(PublishTopic::Given);
+        };
+        let levels_max = self.limits.topic_levels_max;
+        let aliases = self
+            .connection_mut(id)
+            .and_then(|it| it.inbound_aliases.as_mut());
+        let Some(aliases) = aliases else {
+            return Err(ProtocolError {
+                reason_code: ReasonCode::TopicAliasInvalid,
+                context: "topic alias although none is allowed",
+            });
+        };
+        if publish.topic_name.is_empty() {
+            return aliases.resolve(alias).map(PublishTopic::Alias);
+        }
+        // A name that is refused below must not stay behind as an alias.
+        if validate_topic_name(publish.topic_name, levels_max).is_ok() {
+            aliases.set(alias, publish.topic_name)?;
+        }
+        Ok(PublishTopic::Given)
+    }
+
+    fn publish_allowed(
+        &self,
+        publish: &Publish<'_>,
+        topic_name: &str,
+    ) -> Result<(), ProtocolError> {
+        let refuse = |reason_code, context| {
+            Err(ProtocolError {
+                reason_code,
+                context,
+            })
+        };
+        if publish.qos as u8 > self.limits.qos_max {
+            return refuse(
+                ReasonCode::QosNotSupported,
+                "QoS above the announced maximum",
+            );
+        }
+        if publish.retain && !self.limits.retain_available {
+            return refuse(
+                ReasonCode::RetainNotSupported,
+                "retained messages are not available",
+            );
+        }
+        if validate_topic_name(topic_name, self.limits.topic_levels_max).is_err() {
+            return refuse(ReasonCode::TopicNameInvalid, "invalid topic name");
+        }
+        Ok(())
+    }
+
+    /// May this QoS 1 or 2 message be taken now?
+    fn publish_admission(
+        &self,
+        id: ConnectionId,
+        session: u32,
+        qos: QosLevel,
+        packet_id: PacketId,
+    ) -> Admission {
+        let (Some(connection), Some(session)) = (self.connection(id), self.sessions.get(session))
+        else {
+            return Admission::Later;
+        };
+        if qos == QosLevel::ExactlyOnce && session.inbound.contains(packet_id) {
+            return Admission::Duplicate;
+        }
+        let maximum = usize::from(self.limits.receive_maximum);
+        if connection.version != ProtocolVersion::V5 {
+            // No limit was announced, so nothing is broken: the socket waits.
+            let owed = connection.pending_acks.len();
+            return if owed < maximum {
+                Admission::New
+            } else {
+                Admission::Later
+            };
+        }
+        if connection.pending_acks.pub_ack_count() + session.inbound.len() < maximum {
+            return Admission::New;
+        }
+        // [MQTT-3.3.4-7]
+        Admission::Refused(ProtocolError {
+            reason_code: ReasonCode::ReceiveMaximumExceeded,
+            context: "more messages in flight than the receive maximum",
+        })
+    }
+
+    /// Clients do not publish below `$SYS/`: acknowledged as not authorized, and not routed.
+    fn publish_denied(&mut self, id: ConnectionId, session: u32, publish: &Publish<'_>) -> Flow {
+        self.counters.publishes_denied += 1;
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Done;
+        };
+        if self.speaks_v5(id) {
+            let kind = match publish.qos {
+                QosLevel::ExactlyOnce => AckKind::PubRec,
+                _ => AckKind::PubAck,
+            };
+            self.owe_ack(id, kind, packet_id, ReasonCode::NotAuthorized, 0);
+        } else {
+            // 3.x has no word for it: acknowledged as if it had been delivered [MQTT-3.3.5-2].
+            let success = ReasonCode::Success;
+            self.acknowledge_publish(id, session, publish.qos, packet_id, success, 0);
+        }
+        Flow::Done
+    }
+
+    fn make_message(
+        &mut self,
+        now: Instant,
+        topic_name: &str,
+        publish: &Publish<'_>,
+    ) -> SharedMessage {
+        let expiry_s = publish.properties.message_expiry_interval_s;
+        self.messages.make(&MessageParts {
+            topic_name: topic_name.as_bytes(),
+            properties: publish.properties.forwardable(),
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
+        })
+    }
+
+    fn publisher(&self, id: ConnectionId) -> Option<Publisher> {
+        let ack_number = self.connection(id)?.pending_acks.next_number();
+        Some(Publisher {
+            connection: id,
+            ack_number,
+        })
+    }
+
+    /// PUBACK or PUBREC, now or when the `open` conditions are met.
+    fn acknowledge_publish(
+        &mut self,
+        id: ConnectionId,
+        session: u32,
+        qos: QosLevel,
+        packet_id: PacketId,
+        reason_code: ReasonCode,
+        open: u8,
+    ) {
+        let kind = if qos == QosLevel::ExactlyOnce {
+            if let Some(session) = self.sessions.get_mut(session) {
+                session.inbound.insert(packet_id);
+            }
+            AckKind::PubRec
+        } else {
+            AckKind::PubAck
+        };
+        self.owe_ack(id, kind, packet_id, reason_code, open);
+    }
+
+    /// Owes an acknowledgement that leaves when `open` conditions are met and all before it left.
+    fn owe_ack(
+        &mut self,
+        id: ConnectionId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason_code: ReasonCode,
+        open: u8,
+    ) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        connection.pending_acks.push(PendingAck {
+            kind,
+            packet_id,
+            reason_code,
+            open,
+        });
+        self.send_ready_acks(id);
+    }
+}
+
+enum PublishTopic {
+    Given,
+    Alias(Rc<str>),
+}
+
+enum Admission {
+    New,
+    /// QoS 2, accepted before and not released: only acknowledged again [MQTT-4.3.3-10].
+    Duplicate,
+    Later,
+    Refused(ProtocolError),
+}
+
+/// Routing; also for wills.
+impl Shard {
+    pub(super) fn destinations(&mut self, topic_name: &str, retain: bool) -> Destinations {
+        if self.shard_count == 1 {
+            return Destinations {
+                hash: 0,
+                interested: ShardSet::EMPTY,
+                retain,
+            };
+        }
+        let hash = self.home_key.hash(topic_name.as_bytes());
+        let interested = self.interest.shards(topic_name, hash);
+        Destinations {
+            hash,
+            interested,
+            retain,
+        }
+    }
+
+    /// Is there room on every link that the message needs? If not, the connection is listed to be
+    /// tried again when there is.
+    fn have_room(&mut self, id: ConnectionId, destinations: &Destinations) -> bool {
+        let mut shards = destinations.interested;
+        if destinations.retain {
+            shards.insert(HomeKey::home_of_hash(destinations.hash, self.shard_count));
+            shards.remove(self.id);
+        }
+        let full = shards
+            .iter()
+            .map(|shard| shard.index())
+            .find(|index| !self.has_room(*index));
+        let Some(full) = full else { return true };
+        self.wait_for_link(id, full);
+        false
+    }
+
+    pub(super) fn has_room(&self, link: usize) -> bool {
+        let Self { links, limits, .. } = self;
+        links[link].has_room(limits.link_bytes_max, limits.link_messages_max)
+    }
+
+    /// Lists a connection at a full link, once.
+    pub(super) fn wait_for_link(&mut self, id: ConnectionId, link: usize) {
+        let Self {
+            connections, links, ..
+        } = self;
+        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
+            return;
+        };
+        if !connection.waits_for_link {
+            connection.waits_for_link = true;
+            links[link].paused.push_back(id);
+        }
+    }
+
+    /// One message per interested shard, and the retained update to its owner. Returns the number
+    /// of acceptances that `publisher` has to wait for.
+    pub(super) fn route_away(
+        &mut self,
+        now: Instant,
+        message: &SharedMessage,
+        destinations: &Destinations,
+        publisher: Option<Publisher>,
+    ) -> u8 {
+        let mut shared: Option<Bytes> = None;
+        let mut open = 0;
+        for shard in destinations.interested.iter() {
+            let link = &mut self.links[shard.index()];
+            let number = link.push_publish(message, &mut shared);
+            self.counters.messages_forwarded += 1;
+            if let Some(Publisher {
+                connection,
+                ack_number,
+            }) = publisher
+            {
+                link.wait(Waiter {
+                    number,
+                    connection,
+                    ack_number,
+                });
+                open += 1;
+            }
+        }
+        if !destinations.retain {
+            return open;
+        }
+        let owner = HomeKey::home_of_hash(destinations.hash, self.shard_count);
+        if owner == self.id {
+            self.keep_retained(now, message);
+            return open;
+        }
+        let link = &mut self.links[owner.index()];
+        let number = link.push_retained_update(message, &mut shared);
+        if let Some(Publisher {
+            connection,
+            ack_number,
+        }) = publisher
+        {
+            link.wait(Waiter {
+                number,
+                connection,
+                ack_number,
+            });
+            open += 1;
+        }
+        open
+    }
+}

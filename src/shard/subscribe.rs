@@ -1,0 +1,377 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the local index, the news to the other shards, and the barrier
+//! behind which a SUBACK leaves.
+
+use super::Shard;
+use super::input::Flow;
+use super::peer_batch::ShardMessage;
+use crate::base::ids::{ConnectionId, ShardId};
+use crate::base::time::Instant;
+use crate::codec::{
+    PacketId, QosLevel, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
+    Unsubscribe, encode_sub_ack, encode_unsub_ack,
+};
+use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// Retained lookups that one connection may have open; a filter beyond them is refused with Quota
+/// exceeded.
+const LOOKUPS_PER_CONNECTION_MAX: usize = 100_000;
+
+/// One subscription as the index holds it: 8 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Subscription {
+    /// Subscription Identifier; 0: none.
+    identifier: u32,
+    qos: QosLevel,
+    no_local: bool,
+    retain_as_published: bool,
+}
+
+impl Subscription {
+    pub(super) const fn qos(&self) -> QosLevel {
+        self.qos
+    }
+
+    pub(super) const fn no_local(&self) -> bool {
+        self.no_local
+    }
+
+    pub(super) const fn retain_as_published(&self) -> bool {
+        self.retain_as_published
+    }
+
+    pub(super) fn identifier(&self) -> Option<u32> {
+        (self.identifier != 0).then_some(self.identifier)
+    }
+}
+
+/// A SUBSCRIBE whose SUBACK waits for the other shards.
+#[derive(Debug)]
+struct PendingSubscribe {
+    connection: ConnectionId,
+    packet_id: PacketId,
+    codes: SmallVec<[u8; 8]>,
+    lookups: Vec<WantedLookup>,
+}
+
+/// A filter whose retained messages are wanted once the SUBACK is out.
+#[derive(Debug)]
+pub(super) struct WantedLookup {
+    pub(super) filter: Box<str>,
+    pub(super) kind: FilterKind,
+    pub(super) qos: QosLevel,
+    pub(super) identifier: Option<u32>,
+}
+
+/// The SUBSCRIBE packets of this turn, and of earlier turns that wait for an answer. One barrier
+/// per turn and link, however many packets; bounded by the connections, each of which has at most
+/// as many SUBSCRIBE packets waiting as links have room.
+#[derive(Debug, Default)]
+pub(super) struct Barriers {
+    collecting: Vec<PendingSubscribe>,
+    waiting: VecDeque<Barrier>,
+    /// Number of the first one in `waiting`.
+    first_number: u64,
+    /// Barriers of other shards that wait until our retained updates are with their owners.
+    held: VecDeque<HeldBarrier>,
+}
+
+#[derive(Debug)]
+struct Barrier {
+    /// Shards that have not answered.
+    open: usize,
+    subscribes: Vec<PendingSubscribe>,
+}
+
+#[derive(Debug)]
+struct HeldBarrier {
+    source: ShardId,
+    number: u64,
+    /// Link and number of the retained update that must be accepted there.
+    waits: SmallVec<[(ShardId, u64); 4]>,
+}
+
+impl Barriers {
+    pub(super) fn is_settled(&self) -> bool {
+        self.collecting.is_empty() && self.waiting.is_empty() && self.held.is_empty()
+    }
+}
+
+/// From clients.
+impl Shard {
+    pub(super) fn on_subscribe(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        subscribe: &Subscribe<'_>,
+    ) -> Flow {
+        let full = self.peers().find(|link| !self.has_room(*link));
+        if let Some(full) = full {
+            self.wait_for_link(id, full);
+            return Flow::Pause;
+        }
+        let mut pending = PendingSubscribe {
+            connection: id,
+            packet_id: subscribe.packet_id,
+            codes: SmallVec::new(),
+            lookups: Vec::new(),
+        };
+        for (position, filter) in subscribe.filters().enumerate() {
+            let identifier = subscribe.subscription_identifier;
+            let code = if position >= LOOKUPS_PER_CONNECTION_MAX {
+                Err(ReasonCode::QuotaExceeded)
+            } else {
+                self.subscribe(id, session, &filter, identifier, &mut pending.lookups)
+            };
+            pending.codes.push(self.sub_ack_code(id, code));
+        }
+        if self.shard_count == 1 {
+            self.finish_subscribe(now, pending);
+        } else {
+            self.barriers.collecting.push(pending);
+        }
+        Flow::Done
+    }
+
+    /// One filter into the index; Ok: the granted QoS.
+    fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        session_index: u32,
+        filter: &SubscribeFilter<'_>,
+        identifier: Option<u32>,
+        lookups: &mut Vec<WantedLookup>,
+    ) -> Result<QosLevel, ReasonCode> {
+        let kind = self.check_filter(filter.topic_filter)?;
+        let options = &filter.options;
+        let open = self
+            .connection(id)
+            .and_then(|it| it.lookups.as_ref())
+            .map_or(0, |it| it.len());
+        let full = open + lookups.len() >= LOOKUPS_PER_CONNECTION_MAX;
+        let Some(session) = self.sessions.get(session_index) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let known = self.index.get(filter.topic_filter, session_index).is_some();
+        let subscriptions_max = self.limits.subscriptions_per_session_max as usize;
+        if full || (!known && session.subscriptions.len() >= subscriptions_max) {
+            self.counters.limits_reached += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let subscription = Subscription {
+            identifier: identifier.unwrap_or(0),
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+        };
+        let inserted = self
+            .index
+            .insert(filter.topic_filter, kind, session_index, subscription);
+        if !known && let Some(session) = self.sessions.get_mut(session_index) {
+            session.subscriptions.push(inserted.filter);
+        }
+        if inserted.first {
+            self.announce(filter.topic_filter, kind, true);
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !known,
+            RetainHandling::DoNotSend => false,
+        };
+        if wants_retained {
+            lookups.push(WantedLookup {
+                filter: filter.topic_filter.into(),
+                kind,
+                qos: options.qos,
+                identifier,
+            });
+        }
+        Ok(options.qos)
+    }
+
+    fn check_filter(&self, topic_filter: &str) -> Result<FilterKind, ReasonCode> {
+        match split_shared(topic_filter) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(ReasonCode::SharedSubscriptionsNotSupported),
+            Err(_) => return Err(ReasonCode::TopicFilterInvalid),
+        }
+        let kind = validate_topic_filter(topic_filter, self.limits.topic_levels_max)
+            .map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if kind == FilterKind::Wildcard && !self.limits.wildcard_available {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        Ok(kind)
+    }
+
+    /// 3.x knows only the granted QoS and one failure code.
+    fn sub_ack_code(&self, id: ConnectionId, granted: Result<QosLevel, ReasonCode>) -> u8 {
+        match granted {
+            Ok(qos) => qos as u8,
+            Err(reason_code) if self.speaks_v5(id) => reason_code as u8,
+            Err(_) => ReasonCode::UnspecifiedError as u8,
+        }
+    }
+
+    /// SUBACK, then the retained messages.
+    fn finish_subscribe(&mut self, now: Instant, pending: PendingSubscribe) {
+        let id = pending.connection;
+        let Some(connection) = self.connection(id) else {
+            return;
+        };
+        let version = connection.version;
+        let packet_id = pending.packet_id;
+        self.enqueue(id, |out| {
+            encode_sub_ack(&SubAck::new(packet_id, &pending.codes), version, out)
+        });
+        for wanted in pending.lookups {
+            self.begin_lookup(id, wanted);
+        }
+        self.advance_lookup(now, id);
+    }
+
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        session_index: u32,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Flow {
+        let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        for topic_filter in unsubscribe.filters() {
+            let code = match self.unsubscribe(session_index, topic_filter) {
+                Some(()) => ReasonCode::Success,
+                None => ReasonCode::NoSubscriptionExisted,
+            };
+            codes.push(code as u8);
+        }
+        let Some(connection) = self.connection(id) else {
+            return Flow::Closed;
+        };
+        let version = connection.version;
+        let packet_id = unsubscribe.packet_id;
+        self.enqueue(id, |out| {
+            encode_unsub_ack(&SubAck::new(packet_id, &codes), version, out)
+        });
+        Flow::Done
+    }
+
+    fn unsubscribe(&mut self, session_index: u32, topic_filter: &str) -> Option<()> {
+        let (filter, _) = self.index.get(topic_filter, session_index)?;
+        self.remove_subscription(session_index, filter);
+        let session = self.sessions.get_mut(session_index)?;
+        let position = session
+            .subscriptions
+            .iter()
+            .position(|other| *other == filter)?;
+        session.subscriptions.swap_remove(position);
+        Some(())
+    }
+
+    /// Tells the other shards that this one has its first, or lost its last, subscription with
+    /// the filter.
+    pub(super) fn announce(&mut self, filter: &str, kind: FilterKind, wanted: bool) {
+        if self.shard_count == 1 {
+            return;
+        }
+        let hash = self.home_key.hash(filter.as_bytes());
+        let is_news = match kind {
+            FilterKind::Wildcard => true,
+            FilterKind::Exact if wanted => self.announced.add(hash),
+            FilterKind::Exact => self.announced.remove(hash),
+        };
+        if !is_news {
+            return;
+        }
+        for link in self.peers() {
+            match kind {
+                FilterKind::Wildcard => self.links[link].push_wildcard_interest(filter, wanted),
+                FilterKind::Exact => {
+                    self.links[link].push(ShardMessage::ExactInterest { hash, wanted });
+                }
+            }
+        }
+    }
+}
+
+/// Between shards.
+impl Shard {
+    /// At the end of a turn: one barrier for all SUBSCRIBE packets of the turn.
+    pub(super) fn send_barrier(&mut self) {
+        if self.barriers.collecting.is_empty() {
+            return;
+        }
+        let subscribes = std::mem::take(&mut self.barriers.collecting);
+        let number = self.barriers.first_number + self.barriers.waiting.len() as u64;
+        let open = usize::from(self.shard_count) - 1;
+        self.barriers
+            .waiting
+            .push_back(Barrier { open, subscribes });
+        for link in self.peers() {
+            self.links[link].push(ShardMessage::Barrier { number });
+        }
+    }
+
+    /// Another shard's barrier: all interest before it is in the table already. The answer must
+    /// also wait for retained updates that this shard sent before: a lookup at the owner that
+    /// follows the answer must find them, as they were not forwarded to the new subscriber.
+    pub(super) fn on_barrier(&mut self, source: ShardId, number: u64) {
+        let mut waits = SmallVec::new();
+        for link in self.peers() {
+            let update = self.links[link].last_retained_update;
+            if !self.links[link].has_accepted(update) {
+                #[allow(clippy::cast_possible_truncation, reason = "below shard_count, a u16")]
+                waits.push((ShardId(link as u16), update));
+            }
+        }
+        self.barriers.held.push_back(HeldBarrier {
+            source,
+            number,
+            waits,
+        });
+        self.answer_barriers();
+    }
+
+    /// Answers the barriers that wait for nothing any more, in the order of their coming.
+    pub(super) fn answer_barriers(&mut self) {
+        let Self {
+            barriers, links, ..
+        } = self;
+        while let Some(held) = barriers.held.front() {
+            let accepted =
+                |(shard, number): &(ShardId, u64)| links[shard.index()].has_accepted(*number);
+            if !held.waits.iter().all(accepted) {
+                return;
+            }
+            let number = held.number;
+            links[held.source.index()].push(ShardMessage::BarrierReached { number });
+            barriers.held.pop_front();
+        }
+    }
+
+    /// A shard has answered: SUBACKs leave when all have.
+    pub(super) fn on_barrier_reached(&mut self, now: Instant, number: u64) {
+        let Some(position) = number.checked_sub(self.barriers.first_number) else {
+            return;
+        };
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        let Some(barrier) = self.barriers.waiting.get_mut(position) else {
+            return;
+        };
+        barrier.open -= 1;
+        while self
+            .barriers
+            .waiting
+            .front()
+            .is_some_and(|first| first.open == 0)
+        {
+            let Some(done) = self.barriers.waiting.pop_front() else {
+                return;
+            };
+            self.barriers.first_number += 1;
+            for pending in done.subscribes {
+                self.finish_subscribe(now, pending);
+            }
+        }
+    }
+}

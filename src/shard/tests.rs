@@ -1,0 +1,14 @@
+use super::fuzz::exercise_connection;
+use crate::base::random::Random;
+
+#[test]
+fn random_actions_break_no_invariant() {
+    let mut random = Random::new(3);
+    for _ in 0..1500 {
+        let length = random.below(400);
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| random.next_u64().to_le_bytes()[0])
+            .collect();
+        exercise_connection(&bytes);
+    }
+}

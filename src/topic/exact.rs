@@ -1,0 +1,134 @@
+//! Filters without wildcards: one hash lookup by the topic's text, however many there are.
+
+use super::arena::{Arena, Slot};
+use super::filter::{FilterId, Inserted, Removed};
+use super::names::FilterKind;
+use super::subscribers::Subscribers;
+use ahash::RandomState;
+use hashbrown::HashTable;
+use std::hash::Hash;
+
+/// Text -> subscribers. A filter is there exactly as long as it has a subscriber.
+#[derive(Debug)]
+pub(super) struct ExactFilters<K, V> {
+    hasher: RandomState,
+    by_text: HashTable<Slot>,
+    filters: Arena<Filter<K, V>>,
+    subscription_count: usize,
+}
+
+#[derive(Debug)]
+struct Filter<K, V> {
+    text: Box<str>,
+    subscribers: Subscribers<K, V>,
+}
+
+const _: () = assert!(
+    size_of::<Option<Filter<u32, [u32; 2]>>>() == 32,
+    "memory of a filter"
+);
+
+impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
+    pub(super) const fn new(hasher: RandomState) -> Self {
+        Self {
+            hasher,
+            by_text: HashTable::new(),
+            filters: Arena::new(),
+            subscription_count: 0,
+        }
+    }
+
+    pub(super) const fn filter_count(&self) -> usize {
+        self.filters.len()
+    }
+
+    pub(super) const fn subscription_count(&self) -> usize {
+        self.subscription_count
+    }
+
+    pub(super) fn insert(&mut self, text: &str, key: K, value: V) -> Inserted<V> {
+        let found = self.find(text);
+        let mut previous = None;
+        let slot = found.unwrap_or_else(|| self.insert_filter(text, key, value));
+        if found.is_some()
+            && let Some(filter) = self.filters.get_mut(slot)
+        {
+            previous = filter.subscribers.insert(key, value, &self.hasher);
+        }
+        self.subscription_count += usize::from(previous.is_none());
+        Inserted {
+            filter: FilterId::new(FilterKind::Exact, slot),
+            previous,
+            first: found.is_none(),
+        }
+    }
+
+    fn insert_filter(&mut self, text: &str, key: K, value: V) -> Slot {
+        let slot = self.filters.insert(Filter {
+            text: text.into(),
+            subscribers: Subscribers::new(key, value),
+        });
+        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.filters, slot));
+        self.by_text
+            .insert_unique(self.hasher.hash_one(text), slot, rehash);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, text: &str, key: K) -> Option<Removed<V>> {
+        self.remove_at(self.find(text)?, key)
+    }
+
+    pub(super) fn remove_at(&mut self, slot: Slot, key: K) -> Option<Removed<V>> {
+        let filter = self.filters.get_mut(slot)?;
+        let (value, last) = filter.subscribers.remove(key, &self.hasher)?;
+        self.subscription_count -= 1;
+        if last {
+            let hash = self.hasher.hash_one(&*filter.text);
+            if let Ok(entry) = self.by_text.find_entry(hash, |&other| other == slot) {
+                entry.remove();
+            }
+            self.filters.remove(slot);
+        }
+        Some(Removed {
+            filter: FilterId::new(FilterKind::Exact, slot),
+            value,
+            last,
+        })
+    }
+
+    pub(super) fn get(&self, text: &str, key: K) -> Option<(FilterId, V)> {
+        let slot = self.find(text)?;
+        let value = self.filters.get(slot)?.subscribers.get(key, &self.hasher)?;
+        Some((FilterId::new(FilterKind::Exact, slot), value))
+    }
+
+    pub(super) fn subscribers(&self, topic_name: &str) -> &[(K, V)] {
+        self.find(topic_name)
+            .and_then(|slot| self.filters.get(slot))
+            .map_or(&[], |filter| filter.subscribers.as_slice())
+    }
+
+    pub(super) fn text(&self, slot: Slot) -> &str {
+        text_at(&self.filters, slot)
+    }
+
+    fn find(&self, text: &str) -> Option<Slot> {
+        let is_same = |&slot: &Slot| text_at(&self.filters, slot) == text;
+        self.by_text
+            .find(self.hasher.hash_one(text), is_same)
+            .copied()
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        assert_eq!(self.by_text.len(), self.filters.len());
+        let counts = self
+            .filters
+            .iter()
+            .map(|filter| filter.subscribers.as_slice().len());
+        assert_eq!(counts.sum::<usize>(), self.subscription_count);
+    }
+}
+
+fn text_at<K, V>(filters: &Arena<Filter<K, V>>, slot: Slot) -> &str {
+    filters.get(slot).map_or("", |filter| &filter.text)
+}

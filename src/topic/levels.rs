@@ -1,0 +1,102 @@
+//! Interned topic levels: each different text once, named by a small id while it is in use.
+
+use super::arena::{Arena, Slot};
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+/// Names the text of one topic level while something uses it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct LevelId(Slot);
+
+impl LevelId {
+    /// Not greater than any other.
+    pub(super) const MIN: Self = Self(Slot::MIN);
+    /// Greater than that of any text.
+    pub(super) const MAX: Self = Self(Slot::MAX);
+    /// `+` in the place of a text.
+    pub(super) const ANY: Self = Self::MAX;
+
+    /// The next greater one, if there can be any.
+    pub(super) fn successor(self) -> Option<Self> {
+        let number = self.0.number().checked_add(1)?;
+        Some(Self(Slot::from_number(number)))
+    }
+}
+
+/// The texts in use, each with a count. Nothing is kept of a text that nobody uses any more.
+#[derive(Debug)]
+pub(super) struct Levels {
+    hasher: RandomState,
+    by_text: HashTable<Slot>,
+    levels: Arena<Level>,
+}
+
+#[derive(Debug)]
+struct Level {
+    text: Box<str>,
+    use_count: u32,
+}
+
+impl Levels {
+    pub(super) const fn new(hasher: RandomState) -> Self {
+        Self {
+            hasher,
+            by_text: HashTable::new(),
+            levels: Arena::new(),
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The text's id, if anything uses the text.
+    pub(super) fn find(&self, text: &str) -> Option<LevelId> {
+        let hash = self.hasher.hash_one(text);
+        let is_same = |&slot: &Slot| text_at(&self.levels, slot) == text;
+        self.by_text.find(hash, is_same).map(|&slot| LevelId(slot))
+    }
+
+    /// Counts one more use of the text.
+    pub(super) fn acquire(&mut self, text: &str) -> LevelId {
+        if let Some(id) = self.find(text) {
+            if let Some(level) = self.levels.get_mut(id.0) {
+                level.use_count += 1;
+            }
+            return id;
+        }
+        let slot = self.levels.insert(Level {
+            text: text.into(),
+            use_count: 1,
+        });
+        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.levels, slot));
+        self.by_text
+            .insert_unique(self.hasher.hash_one(text), slot, rehash);
+        LevelId(slot)
+    }
+
+    /// Counts one use less; the last one ends the text and its id.
+    pub(super) fn release(&mut self, id: LevelId) {
+        let Some(level) = self.levels.get_mut(id.0) else {
+            return;
+        };
+        level.use_count -= 1;
+        if level.use_count > 0 {
+            return;
+        }
+        let hash = self.hasher.hash_one(&*level.text);
+        if let Ok(entry) = self.by_text.find_entry(hash, |&slot| slot == id.0) {
+            entry.remove();
+        }
+        self.levels.remove(id.0);
+    }
+
+    /// The text of a level in use.
+    pub(super) fn text(&self, id: LevelId) -> &str {
+        text_at(&self.levels, id.0)
+    }
+}
+
+fn text_at(levels: &Arena<Level>, slot: Slot) -> &str {
+    levels.get(slot).map_or("", |level| &level.text)
+}

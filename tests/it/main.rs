@@ -1,0 +1,13 @@
+//! The real process over loopback sockets: start and stop, bad input, fleets.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests of real processes wait, and may fail loudly"
+)]
+
+mod bad_input;
+mod fleet;
+mod raw;
+mod start_stop;
+#[path = "../support/mod.rs"]
+mod support;

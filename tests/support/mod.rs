@@ -1,0 +1,209 @@
+//! A real broker process for tests: started on a free port of the loopback, stopped by pid.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// A running `ringway serve`. Dropping it stops the process.
+pub(crate) struct Broker {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    data_dir: PathBuf,
+    log: Receiver<String>,
+}
+
+/// Long enough for a loaded machine; nothing waits this long when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Broker {
+    /// Starts with the given number of cores and extra arguments.
+    pub(crate) fn start(cores: usize, arguments: &[&str]) -> Self {
+        let data_dir = scratch_dir("data");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .args([
+                "serve",
+                "--listen",
+                "tcp://127.0.0.1:0",
+                "--cores",
+                &cores.to_string(),
+            ])
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the broker's program starts");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let address = wait_for_ready(&mut child, &log);
+        Self {
+            child,
+            address,
+            data_dir,
+            log,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lines logged since the last call.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: only sends a signal to the child that this value owns and has not reaped.
+        unsafe { libc::kill(pid, signal) };
+    }
+
+    /// Stops the broker as an operator would and returns how it ended.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(libc::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_until("the broker ends", || {
+            self.child.try_wait().expect("the child is ours")
+        })
+    }
+
+    /// User and system CPU time used so far, in clock ticks (10 ms).
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let after_name = text.rsplit(')').next().unwrap_or_default();
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|it| it.parse().ok())
+                .unwrap_or(0)
+        };
+        ticks(11) + ticks(12)
+    }
+
+    /// A line of /proc/PID/status in KiB, such as `RssAnon`.
+    pub(crate) fn status_kib(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name}:")));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(libc::SIGKILL);
+            let _ = self.child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.data_dir);
+    }
+}
+
+fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> SocketAddr {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    while Instant::now() < deadline {
+        match log.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) => {
+                if let Some(rest) = line.strip_prefix("ready tcp://") {
+                    let address = rest.split_whitespace().next().unwrap_or_default();
+                    return address.parse().expect("the ready line names an address");
+                }
+                seen.push(line);
+            }
+            Err(_) => {
+                if let Ok(Some(status)) = child.try_wait() {
+                    panic!("the broker ended with {status} before it was ready: {seen:#?}");
+                }
+            }
+        }
+    }
+    panic!("the broker was not ready in time: {seen:#?}");
+}
+
+/// A directory of its own for each caller, below the build's own directory for test data.
+pub(crate) fn scratch_dir(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{name}-{}-{number}", std::process::id()));
+    fs::create_dir_all(&path).expect("the target directory is writable");
+    path
+}
+
+/// Polls until there is a value; a test that waits for ever fails with what it waited for.
+pub(crate) fn wait_until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = poll() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a program to its end; fails the test with its output if it fails or takes too long.
+pub(crate) fn run(command: &mut Command) -> String {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; `tests/run` installs it"));
+    let mut stdout = child.stdout.take().expect("piped");
+    let mut stderr = child.stderr.take().expect("piped");
+    let errors = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.read_to_string(&mut text);
+        text
+    });
+    let output = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stdout.read_to_string(&mut text);
+        text
+    });
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let (output, errors) = (output.join().unwrap(), errors.join().unwrap());
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{command:?}: {status:?}\n{output}\n{errors}"
+    );
+    output
+}
