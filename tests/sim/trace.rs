@@ -8,7 +8,7 @@ use ringway::base::time::Instant;
 use siphasher::sip::SipHasher13;
 
 /// Lines kept for a report.
-const LINES_KEPT: usize = 60;
+const LINES_KEPT: usize = 100;
 
 /// The history of one world. The same seed must give the same hash.
 #[derive(Debug)]

@@ -50,6 +50,7 @@ impl Auditor {
         case.check_dup()?;
         case.check_count(receiver, id)?;
         let surely_live = case.is_surely_live();
+        let is_ordered = case.is_ordered();
         let surely_replay = case.is_surely_replay();
         let retransmitted = message.transmissions > 1;
         let (publisher, qos, retain) = (message.publisher, message.qos, message.retain);
@@ -61,7 +62,7 @@ impl Auditor {
         if !is_first || is_will {
             return Ok(());
         }
-        if surely_live {
+        if surely_live && is_ordered {
             receiver.check_order((publisher, topic.to_owned(), qos, publish.qos), id)?;
         }
         let key = (publisher, topic.to_owned(), publish.qos);
@@ -152,6 +153,14 @@ impl Case<'_> {
     /// From the store: no subscription would keep the RETAIN flag of a live message.
     fn is_surely_replay(&self) -> bool {
         self.publish.retain && !self.candidates.iter().any(|it| it.retain_as_published)
+    }
+
+    /// A message that its publisher sent again is new to a subscription that was made between;
+    /// only one that existed before must get it in its place.
+    fn is_ordered(&self) -> bool {
+        let got = self.publish.qos;
+        self.message.transmissions == 1
+            || self.sure().any(|it| it.qos.min(self.message.qos) == got)
     }
 
     /// The smaller of the published QoS and the highest matching subscription's [MQTT-3.8.4-8].

@@ -90,6 +90,22 @@ impl History {
         open.next().is_some() && (may_be_clean || self.alive_until(all, now) <= margin)
     }
 
+    /// A 3.1 client is not told whether its session is present: it may resume only what surely
+    /// exists.
+    pub(crate) fn may_be_gone(&self, now: Instant) -> bool {
+        let all = self.attempts.len();
+        let margin = now + Duration::from_secs(20);
+        self.holders(all).next().is_some() && self.alive_until(all, now) <= margin
+    }
+
+    /// What a 3.1 client concludes for the attempt that is confirmed now.
+    pub(crate) fn is_present(&self, connection: usize, now: Instant) -> bool {
+        let index = self.attempts.iter().rposition(|it| it.connection == connection);
+        index.is_some_and(|index| {
+            !self.attempts[index].clean_start && self.alive_until(index, now) > now
+        })
+    }
+
     /// The session surely exists until this time. A connection that has not ended leaves a session
     /// that exists for at least its expiry from `now` on.
     fn alive_until(&self, limit: usize, now: Instant) -> Instant {

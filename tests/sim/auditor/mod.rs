@@ -257,6 +257,6 @@ impl Auditor {
             return Ok(());
         }
         self.check_delivery(client, now, topic, publish, on)
-            .map_err(|fault| format!("client {client}: {fault}: {topic} {publish:?}"))
+            .map_err(|fault| format!("client {client}: {fault}: {topic} {publish}"))
     }
 }

@@ -15,12 +15,14 @@ use crate::auditor::Auditor;
 use crate::auditor::history::{Attempt, WillFacts};
 use crate::model::{Fate, Message, PAYLOAD_BYTES_MIN, payload};
 use crate::swarm::Swarm;
+use crate::trace::Trace;
 use crate::wire::decode::Decoder;
 use crate::wire::{AckKind, ConnAck, Connect, Packet, Version, Will, encode};
 use publish::Outgoing;
 use ringway::base::random::Random;
 use ringway::base::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Arguments;
 use std::time::Duration;
 use subscribe::Request;
 
@@ -30,10 +32,18 @@ pub(crate) struct Context<'a> {
     pub(crate) auditor: &'a mut Auditor,
     pub(crate) random: &'a mut Random,
     pub(crate) swarm: &'a Swarm,
+    pub(crate) trace: &'a mut Trace,
     /// The faults are over: finish what is open, start nothing new.
     pub(crate) calm: bool,
     /// Leave no session behind.
     pub(crate) farewell: bool,
+}
+
+impl Context<'_> {
+    /// A line in the world's history.
+    pub(crate) fn note(&mut self, what: Arguments<'_>) {
+        self.trace.note(self.now, what);
+    }
 }
 
 /// What stays the same for the life of a client.
@@ -175,7 +185,9 @@ impl Client {
 
     /// Whether the client must not resume a session now.
     pub(crate) fn must_start_clean(&self, context: &Context<'_>) -> bool {
-        context.auditor.receivers[self.index].history.is_uncertain(context.now)
+        let history = &context.auditor.receivers[self.index].history;
+        let untold = self.profile.version == Version::V31 && history.may_be_gone(context.now);
+        untold || history.is_uncertain(context.now)
     }
 
     /// The first packet on a new connection.
@@ -218,6 +230,12 @@ impl Client {
             disconnect: None,
             ended: None,
         };
+        let index = self.index;
+        let version = self.profile.version;
+        context.note(format_args!(
+            "    client {index} > CONNECT {version:?} clean {clean_start} expiry {expiry_s} will {:?}",
+            attempt.will
+        ));
         context.auditor.on_connect_sent(self.index, attempt);
         let mut live = Live::new(connection, now, expiry_s, &self.profile);
         encode::connect(&connect, &mut live.output);
@@ -268,6 +286,8 @@ impl Client {
         let (code, expiry_s) = if v5 { (code, expiry_s) } else { (0, None) };
         // [MQTT-3.14.2-2]
         let expiry_s = expiry_s.filter(|_| live.expiry_s > 0);
+        let index = self.index;
+        context.note(format_args!("    client {index} > DISCONNECT {code} expiry {expiry_s:?}"));
         encode::disconnect(code, expiry_s, self.profile.version, &mut live.output);
         live.disconnecting = true;
         let capped = expiry_s.map(|it| it.min(context.swarm.limits.session_expiry_max_s));
@@ -313,6 +333,8 @@ impl Client {
     }
 
     fn on_packet(&mut self, context: &mut Context<'_>, packet: Packet) -> Result<(), String> {
+        let index = self.index;
+        context.note(format_args!("    client {index} < {packet}"));
         let Some(live) = &mut self.live else { return Ok(()) };
         if live.server_said.is_some() {
             return Err(format!("{packet:?} behind DISCONNECT"));
@@ -355,17 +377,18 @@ impl Client {
             return Err(format!("unexpected {conn_ack:?}"));
         }
         let now = context.now;
-        context.auditor.on_connack(
-            self.index,
-            live.connection,
-            now,
-            conn_ack.session_present,
-        )?;
+        let history = &context.auditor.receivers[self.index].history;
+        let session_present = match self.profile.version {
+            Version::V31 if conn_ack.session_present => return Err("flag of 3.1.1".into()),
+            Version::V31 => history.is_present(live.connection, now),
+            _ => conn_ack.session_present,
+        };
+        context.auditor.on_connack(self.index, live.connection, now, session_present)?;
         context.auditor.receivers[self.index].packet_bytes_max =
             self.profile.maximum_packet_size.filter(|_| self.profile.version == Version::V5);
         live.connected = true;
         live.connack_at = now;
-        live.session_present = conn_ack.session_present;
+        live.session_present = session_present;
         if self.profile.version == Version::V5 {
             let expected = live.expiry_s.min(limits.session_expiry_max_s);
             if conn_ack.session_expiry_s.unwrap_or(live.expiry_s) != expected {
@@ -377,7 +400,7 @@ impl Client {
         }
         let keep_alive_s = conn_ack.server_keep_alive_s.unwrap_or(self.profile.keep_alive_s);
         live.keep_alive = Duration::from_secs(keep_alive_s.into());
-        if !conn_ack.session_present {
+        if !session_present {
             self.session = SessionState::default();
             self.subscribed.clear();
         }

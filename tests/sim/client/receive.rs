@@ -23,7 +23,7 @@ impl Client {
         }
         if let Some(known) = self.session.incoming.get(&packet_id) {
             if !publish.dup || known.message != message {
-                return Err(format!("packet identifier of {known:?} used for {publish:?}"));
+                return Err(format!("packet identifier of {known:?} used for {publish}"));
             }
             return self.owe(AckKind::PubRec, packet_id);
         }
@@ -55,7 +55,7 @@ impl Client {
         };
         let Some(live) = &mut self.live else { return Ok(()) };
         if !live.open_in.insert(packet_id) {
-            return Err(format!("packet identifier {packet_id} is in use: {publish:?}"));
+            return Err(format!("packet identifier {packet_id} is in use: {publish}"));
         }
         if live.open_in.len() > usize::from(maximum) {
             return Err(format!("more than {maximum} in flight: {:?}", live.open_in));
@@ -102,10 +102,12 @@ impl Client {
     }
 
     /// Sends the oldest owed acknowledgements, in order [MQTT-4.6.0-2].
-    pub(crate) fn send_owed(&mut self, context: &Context<'_>, count: usize) {
+    pub(crate) fn send_owed(&mut self, context: &mut Context<'_>, count: usize) {
+        let index = self.index;
         let Some(live) = &mut self.live else { return };
         for _ in 0..count.min(live.owed.len()) {
             let Some((kind, packet_id)) = live.owed.pop_front() else { return };
+            context.note(format_args!("    client {index} > {kind:?} {packet_id}"));
             encode::ack(kind, packet_id, &mut live.output);
             live.order += 1;
             live.last_sent = context.now;

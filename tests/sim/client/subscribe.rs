@@ -30,6 +30,10 @@ impl Client {
             &mut live.output,
         );
         live.last_sent = context.now;
+        let index = self.index;
+        context.note(format_args!(
+            "    client {index} > SUBSCRIBE {packet_id} {identifier:?} {filters:?}"
+        ));
         let order = live.next_order();
         for filter in &filters {
             let mut filter = filter.clone();
@@ -52,6 +56,8 @@ impl Client {
         let names = [filter.filter.clone()];
         encode::unsubscribe(packet_id, &names, self.profile.version, &mut live.output);
         live.last_sent = context.now;
+        let index = self.index;
+        context.note(format_args!("    client {index} > UNSUBSCRIBE {packet_id} {names:?}"));
         let order = live.next_order();
         context.auditor.on_unsubscribe_sent(self.index, context.now, &filter.filter);
         self.subscribed.retain(|other| *other != filter.filter);

@@ -9,6 +9,9 @@ pub(crate) mod encode;
 #[cfg(test)]
 mod tests;
 
+use crate::model::payload_id;
+use std::fmt;
+
 /// Protocol level of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Version {
@@ -56,6 +59,22 @@ pub(crate) struct Publish {
     pub(crate) payload: Vec<u8>,
 }
 
+/// The payload is told by the message that it names.
+impl fmt::Display for Publish {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dup, qos, retain, topic, packet_id, alias, expiry_s, identifiers, .. } = self;
+        write!(
+            formatter,
+            "PUBLISH {topic:?} q{qos}{}{} id {packet_id:?} alias {alias:?} expiry {expiry_s:?} \
+             subscriptions {identifiers:?} {} bytes = message {:?}",
+            if *dup { " dup" } else { "" },
+            if *retain { " retain" } else { "" },
+            self.payload.len(),
+            payload_id(&self.payload),
+        )
+    }
+}
+
 /// One filter of a SUBSCRIBE.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Filter {
@@ -98,4 +117,13 @@ pub(crate) enum Packet {
     UnsubAck { packet_id: u16, codes: Vec<u8> },
     PingResp,
     Disconnect { code: u8 },
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish(publish) => publish.fmt(formatter),
+            other => write!(formatter, "{other:?}"),
+        }
+    }
 }

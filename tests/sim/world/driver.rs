@@ -132,7 +132,13 @@ impl World {
     fn lose(&mut self, connection: usize) {
         let Place::At { shard, id } = self.network[connection].place else { return };
         let now = self.schedule.now();
-        self.nodes[shard].connections.remove(&id);
+        self.drain_closings(shard);
+        if self.nodes[shard].connections.remove(&id).is_none() {
+            // The shard was quicker; the driver may not have noticed.
+            let cause = CloseCause::NetworkClosed;
+            self.nodes[shard].shard.on_connection_closed(now, id, cause);
+            return;
+        }
         if let Some(transmit) = self.network[connection].transmit.take() {
             self.nodes[shard].shard.recycle(transmit);
         }
@@ -201,7 +207,10 @@ impl World {
         match self.network[connection].place {
             Place::At { shard, id } => {
                 let it = &mut self.network[connection];
-                if it.refuses_bytes() && it.transmit.is_some() && !it.transmit_done {
+                if it.transmit.is_none() {
+                    return;
+                }
+                if it.refuses_bytes() && !it.transmit_done {
                     self.lose(connection);
                     return;
                 }
@@ -278,6 +287,7 @@ impl World {
             it.blocked_since.get_or_insert(now);
         }
         if progress {
+            self.trace.note(now, format_args!("  #{connection} takes {count} bytes"));
             self.sabotage_bytes(&mut bytes);
             self.send_down(connection, Parcel::Bytes(bytes));
         }

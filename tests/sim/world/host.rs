@@ -270,8 +270,9 @@ impl World {
         match cause {
             CloseCause::ClientDisconnected | CloseCause::NetworkClosed => Ok(()),
             CloseCause::SessionTakenOver => {
-                let newer = client.live.as_ref().is_some_and(|live| live.connection > connection);
-                if newer || it.hangup.is_some() { Ok(()) } else { Err("by nobody") }
+                let attempts = &self.auditor.receivers[it.endpoint].history.attempts;
+                let newer = attempts.iter().any(|attempt| attempt.connection > connection);
+                if newer { Ok(()) } else { Err("by nobody") }
             }
             CloseCause::KeepAliveTimeout => {
                 // [MQTT-3.1.2-22]

@@ -132,6 +132,7 @@ impl World {
             auditor: &mut self.auditor,
             random: &mut self.workload,
             swarm: &self.swarm,
+            trace: &mut self.trace,
             calm: self.calm,
             farewell: self.farewell,
         };
