@@ -83,6 +83,9 @@ pub(crate) struct Subscription {
     pub(crate) leaving: Option<Instant>,
     /// From here on it is over.
     pub(crate) left: Option<Instant>,
+    /// By another SUBSCRIBE with the same filter, not by UNSUBSCRIBE: the retained messages asked
+    /// for with these options may still come.
+    pub(crate) replaced: bool,
 }
 
 /// One filter of a session, for what must be delivered: unbroken from the first SUBACK on, however

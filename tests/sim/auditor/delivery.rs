@@ -122,7 +122,8 @@ fn candidates<'a>(
     let own = client == message.publisher && message.will.is_none();
     let live = !publish.retain;
     let explains = |it: &&Subscription| {
-        it.left.is_none_or(|left| left >= message.first_sent)
+        let late_answer = it.replaced && publish.retain;
+        (late_answer || it.left.is_none_or(|left| left >= message.first_sent))
             && !(live && own && it.no_local)
             && matches(&it.filter, &message.topic)
     };

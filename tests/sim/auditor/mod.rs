@@ -185,6 +185,7 @@ impl Auditor {
             acked: None,
             leaving: None,
             left: None,
+            replaced: false,
         });
         let fresh = Coverage { since: None, qos_min: filter.qos, no_local: filter.no_local };
         let coverage = receiver.coverage.entry(filter.filter.clone()).or_insert(fresh);
@@ -201,8 +202,9 @@ impl Auditor {
             }
             if std::mem::take(&mut newest) {
                 subscription.acked.get_or_insert(now);
-            } else {
-                subscription.left.get_or_insert(now);
+            } else if subscription.left.is_none() {
+                subscription.left = Some(now);
+                subscription.replaced = true;
             }
         }
         if let Some(coverage) = receiver.coverage.get_mut(filter) {

@@ -83,6 +83,9 @@ impl Client {
         if calm {
             return Duration::from_millis(100);
         }
+        if !self.is_connected() {
+            return Duration::from_micros(1 + random.below(10 * swarm.network_delay_us + 5_000));
+        }
         if swarm.features.long_sleeps && random.chance(1, 50) {
             return Duration::from_millis(300 + random.below(8_000));
         }

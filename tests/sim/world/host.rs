@@ -224,6 +224,10 @@ impl World {
         }
         let Some(live) = &self.clients[index].live else { return };
         let (connection, connected) = (live.connection, live.connected);
+        // A client that is cut before it is connected, over and over, shows nothing.
+        if !connected && self.faults.chance(19, 20) {
+            return;
+        }
         let faults = &self.swarm.faults;
         let mut hit = |weight| self.faults.chance(weight, 10_000);
         if hit(faults.stall) {

@@ -133,9 +133,10 @@ impl World {
         }
         self.wake_scripted();
         self.settle_at_once();
+        let dropped_before = self.counters().drops_queue_full;
         self.subscribe_collector();
         self.settle_at_once();
-        if self.goes_on() {
+        if self.goes_on() && self.counters().drops_queue_full == dropped_before {
             self.check_retained();
         }
     }
