@@ -10,6 +10,7 @@ pub mod config;
 pub mod connection;
 pub mod metrics;
 pub mod node;
+pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod topic;

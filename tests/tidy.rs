@@ -183,8 +183,11 @@ fn imports(text: &str) -> Vec<(usize, String)> {
 }
 
 /// Every normative statement that the code names must be named in at least one test.
-fn check_statements(sources: &[Source], errors: &mut Vec<String>) {
+fn check_statements(sources: &[Source], tables: &[Source], errors: &mut Vec<String>) {
     let mut shown = BTreeSet::new();
+    for table in tables {
+        shown.extend(statements(&table.text).map(|(_, id)| id));
+    }
     for source in sources {
         shown.extend(statements(&source.text[source.tests_start()..]).map(|(_, id)| id));
     }
@@ -252,13 +255,17 @@ fn source_is_tidy() {
         check_text(source, &mut errors);
         check_module(source, &mut errors);
     }
-    check_statements(&sources, &mut errors);
+    // The conformance tables are tests too.
+    let is_table = |path: &Path| path.extension().is_some_and(|extension| extension == "txt");
+    let mut tables = Vec::new();
+    read(root, "tests/conformance", &is_table, &mut tables);
+    check_statements(&sources, &tables, &mut errors);
 
     let is_other = |path: &Path| {
         let extension = path.extension().and_then(|extension| extension.to_str());
         matches!(
             extension,
-            None | Some("md" | "toml" | "sh" | "py" | "js" | "json")
+            None | Some("md" | "toml" | "sh" | "py" | "js" | "mjs" | "json" | "txt")
         )
     };
     let mut others = Vec::new();
@@ -281,7 +288,7 @@ fn errors_of(name: &str, text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     check_text(&source, &mut errors);
     check_module(&source, &mut errors);
-    check_statements(&[source], &mut errors);
+    check_statements(&[source], &[], &mut errors);
     errors
 }
 

@@ -1,10 +1,16 @@
 //! Slots with generations: stable small indexes, O(1) insert and remove, no dangling names.
 
+/// Slots of one page. Pages are never moved: growing to a million slots copies nothing and leaves
+/// no hole of the old size behind.
+const PAGE_SLOTS: usize = 256;
+
 /// Slots of `T`. A slot's generation grows each time it is emptied, so `(index, generation)` names
 /// one value for ever. Bounded by `capacity_max`; freed slots are used again, last freed first.
 #[derive(Debug)]
 pub struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    /// All but the last one are full.
+    pages: Vec<Vec<Slot<T>>>,
+    slot_count: u32,
     free: Vec<u32>,
     capacity_max: u32,
 }
@@ -19,7 +25,8 @@ impl<T> Slab<T> {
     #[must_use]
     pub const fn new(capacity_max: u32) -> Self {
         Self {
-            slots: Vec::new(),
+            pages: Vec::new(),
+            slot_count: 0,
             free: Vec::new(),
             capacity_max,
         }
@@ -27,7 +34,7 @@ impl<T> Slab<T> {
 
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slot_count as usize - self.free.len()
     }
 
     #[must_use]
@@ -37,22 +44,28 @@ impl<T> Slab<T> {
 
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        self.free.is_empty() && self.slots.len() >= self.capacity_max as usize
+        self.free.is_empty() && self.slot_count >= self.capacity_max
     }
 
     /// Puts `value` into a free slot and returns `(index, generation)`; gives it back when full.
     pub fn insert(&mut self, value: T) -> Result<(u32, u32), T> {
         if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
+            let Some(slot) = self.slot_mut(index) else {
+                return Err(value);
+            };
             slot.value = Some(value);
             return Ok((index, slot.generation));
         }
-        if self.slots.len() >= self.capacity_max as usize {
+        if self.slot_count >= self.capacity_max {
             return Err(value);
         }
-        #[allow(clippy::cast_possible_truncation, reason = "below capacity_max, a u32")]
-        let index = self.slots.len() as u32;
-        self.slots.push(Slot {
+        let index = self.slot_count;
+        self.slot_count += 1;
+        let page = index as usize / PAGE_SLOTS;
+        if page == self.pages.len() {
+            self.pages.push(Vec::with_capacity(PAGE_SLOTS));
+        }
+        self.pages[page].push(Slot {
             generation: 0,
             value: Some(value),
         });
@@ -60,7 +73,7 @@ impl<T> Slab<T> {
     }
 
     pub fn remove(&mut self, index: u32) -> Option<T> {
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.slot_mut(index)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
@@ -69,24 +82,24 @@ impl<T> Slab<T> {
 
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&T> {
-        self.slots.get(index as usize)?.value.as_ref()
+        self.slot(index)?.value.as_ref()
     }
 
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.slots.get_mut(index as usize)?.value.as_mut()
+        self.slot_mut(index)?.value.as_mut()
     }
 
     /// The value only if the slot still holds the one that `generation` names.
     #[must_use]
     pub fn get_named(&self, index: u32, generation: u32) -> Option<&T> {
-        let slot = self.slots.get(index as usize)?;
+        let slot = self.slot(index)?;
         (slot.generation == generation)
             .then_some(slot.value.as_ref())
             .flatten()
     }
 
     pub fn get_named_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
-        let slot = self.slots.get_mut(index as usize)?;
+        let slot = self.slot_mut(index)?;
         (slot.generation == generation)
             .then_some(slot.value.as_mut())
             .flatten()
@@ -95,14 +108,26 @@ impl<T> Slab<T> {
     /// The generation under which the slot's present or next value is named.
     #[must_use]
     pub fn generation(&self, index: u32) -> Option<u32> {
-        self.slots.get(index as usize).map(|slot| slot.generation)
+        self.slot(index).map(|slot| slot.generation)
     }
 
     /// All values in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0u32..)
-            .zip(&self.slots)
+            .zip(self.pages.iter().flatten())
             .filter_map(|(index, slot)| Some((index, slot.value.as_ref()?)))
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot<T>> {
+        let index = index as usize;
+        self.pages.get(index / PAGE_SLOTS)?.get(index % PAGE_SLOTS)
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
+        let index = index as usize;
+        self.pages
+            .get_mut(index / PAGE_SLOTS)?
+            .get_mut(index % PAGE_SLOTS)
     }
 }
 
@@ -119,6 +144,19 @@ mod tests {
         assert_eq!(index, again);
         assert_eq!(slab.get_named(index, generation), None);
         assert_eq!(slab.get_named(index, newer), Some(&'b'));
+    }
+
+    #[test]
+    fn many_values_keep_their_places() {
+        let mut slab = Slab::new(u32::MAX);
+        for value in 0..1000u32 {
+            assert_eq!(slab.insert(value), Ok((value, 0)));
+        }
+        assert_eq!(slab.remove(700), Some(700));
+        assert_eq!(slab.iter().count(), 999);
+        assert!(slab.iter().all(|(index, value)| index == *value));
+        assert_eq!(slab.insert(7), Ok((700, 1)));
+        assert_eq!((slab.get(1000), slab.len()), (None, 1000));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use super::exit::say;
 use std::fmt::Write;
 
 /// The line that scripts wait for, and `READY=1` to systemd when it asked for it.
-#[allow(dead_code, reason = "called by the runtime's on_ready")]
 pub(super) fn announce(urls: &[String], core_count: usize) {
     say(line(urls, core_count, std::process::id()));
     // Without NOTIFY_SOCKET this does nothing. A service manager that cannot be reached finds out

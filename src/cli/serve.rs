@@ -1,11 +1,12 @@
 //! `ringway serve`: from arguments to a running broker.
 
-use super::exit::{failed, refused};
+use super::exit::{DONE, failed, refused};
 use super::{log, sources};
 use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
 use crate::config::settings::{CoreSelection, Settings};
 use crate::node::data_dir::DataDir;
+use crate::runtime::{ListenerOptions, ServeOptions, serve};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,6 +106,26 @@ pub(super) fn core_count(cores: &CoreSelection) -> u16 {
 }
 
 /// Runs the broker until it is told to stop.
-fn run(_settings: &Settings, _data_dir: &DataDir) -> ExitCode {
-    failed("this build has no runtime")
+fn run(settings: &Settings, data_dir: &DataDir) -> ExitCode {
+    let listeners = settings.listeners.iter().map(|listener| ListenerOptions {
+        address: listener.bind.clone(),
+        backlog: listener.backlog,
+        max_connections: listener.max_connections,
+    });
+    let options = ServeOptions {
+        listeners: listeners.collect(),
+        cores: settings.node.cores.clone(),
+        limits: settings.limits.clone(),
+        home_key: data_dir.identity().home_key,
+        shutdown_timeout: settings.node.shutdown_timeout,
+        on_ready: Box::new(|ready| super::ready::announce(&ready.urls, ready.core_count)),
+    };
+    match serve(options) {
+        Ok(summary) => {
+            let (net, counters) = summary.sums();
+            tracing::info!(?net, ?counters, cut_short = summary.cut_short, "stopped");
+            DONE
+        }
+        Err(error) => failed(error),
+    }
 }

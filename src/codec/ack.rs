@@ -1,6 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP: the four packets of the QoS 1 and 2 exchanges, one shape.
 
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion};
 use super::reader::Reader;
@@ -142,8 +143,8 @@ impl Part for AckProperties<'_> {
     }
 }
 
-/// Appends the packet to `out`; in 3.x the packet identifier is all it says. The reason code must be
-/// one of the packet's. Panics when a field is longer than [`super::FIELD_BYTES_MAX`].
+/// Appends the packet to `out`; in 3.x the packet identifier is all it says. The reason code must
+/// be one of the packet's. Panics when a field is longer than [`super::FIELD_BYTES_MAX`].
 pub fn encode_ack(kind: AckKind, ack: &Ack<'_>, version: ProtocolVersion, out: &mut Vec<u8>) {
     write_ack(kind, ack, version, out);
 }

@@ -1,7 +1,8 @@
 //! AUTH: the steps of extended authentication; 5.0 only.
 
 use super::frame::RawPacket;
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketType, ProtocolError, Sender};
 use super::reader::Reader;

@@ -1,7 +1,8 @@
 //! CONNACK: the answer to CONNECT.
 
 use super::frame::RawPacket;
-use super::property::{PropertyId, PropertySink, Value, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, Value, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketType, ProtocolError, ProtocolVersion, QosLevel};
 use super::reader::Reader;

@@ -1,6 +1,7 @@
 //! CONNECT: the first packet, which also says which version the client speaks.
 
-use super::property::{PropertyId, PropertySink, Value, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, Value, decode_section};
 use super::property_view::{ForwardableRuns, ReceivedProperties, UserProperties};
 use super::protocol::{PacketType, ProtocolError, ProtocolVersion, QosLevel};
 use super::reader::Reader;

@@ -1,7 +1,8 @@
 //! DISCONNECT: the last packet; in 3.x only a client's, and without content.
 
 use super::frame::RawPacket;
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketType, ProtocolError, ProtocolVersion, Sender};
 use super::reader::Reader;

@@ -13,21 +13,27 @@ mod conn_ack;
 mod connect;
 mod disconnect;
 mod frame;
+pub mod fuzz;
 mod message;
 mod message_pool;
 mod packet;
 mod property;
+mod property_section;
 mod property_view;
 mod protocol;
 mod publish;
 mod publish_layout;
 mod reader;
 mod reason_code;
+pub mod sample;
 mod sub_ack;
 mod subscribe;
 mod subscribe_filter;
 mod unsubscribe;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use ack::{Ack, AckKind, decode_ack, encode_ack};
 pub use auth::{Auth, encode_auth};

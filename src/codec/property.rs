@@ -1,10 +1,7 @@
 //! The properties of 5.0 as data: number, type, which packet may carry it, whether it may repeat,
-//! which values are legal. Decoding a property section is one loop over this table.
+//! which values are legal. `property_section` reads and writes sections by this table.
 
-use super::protocol::{ProtocolError, QosLevel};
-use super::reader::Reader;
 use super::reason_code::ReasonCode;
-use super::writer::Sink;
 
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -58,7 +55,7 @@ pub(super) mod section {
 use section::{ACK, ALL, AUTH, CONN_ACK, CONNECT, DISCONNECT, PUBLISH, SUB_ACK, SUBSCRIBE, WILL};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ValueKind {
+pub(super) enum ValueKind {
     Byte,
     TwoByteInteger,
     FourByteInteger,
@@ -70,7 +67,7 @@ enum ValueKind {
 
 /// Which values of the right type are still refused, and how.
 #[derive(Clone, Copy)]
-enum Range {
+pub(super) enum Range {
     All,
     ZeroOrOne,
     NotZero(ReasonCode),
@@ -81,12 +78,12 @@ enum Range {
 #[derive(Clone, Copy)]
 pub(super) struct PropertyRule {
     pub(super) id: PropertyId,
-    kind: ValueKind,
+    pub(super) kind: ValueKind,
     /// Sections that may carry it.
     sections: u16,
     /// Sections that may carry it more than once.
     repeats_in: u16,
-    range: Range,
+    pub(super) range: Range,
     /// A server passes it on unaltered with the application message.
     forwardable: bool,
 }
@@ -266,231 +263,4 @@ impl PropertyRule {
     pub(super) const fn is_forwardable(&self) -> bool {
         self.forwardable
     }
-
-    fn decode<'a>(&self, reader: &mut Reader<'a>) -> Result<Value<'a>, ProtocolError> {
-        let value = self.kind.decode(reader)?;
-        self.range.check(value)?;
-        Ok(value)
-    }
 }
-
-/// One property's value; the accessor of the wrong type gives `None`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Value<'a> {
-    Byte(u8),
-    Integer(u32),
-    Text(&'a str),
-    Binary(&'a [u8]),
-    TextPair(&'a str, &'a str),
-}
-
-impl<'a> Value<'a> {
-    pub(super) const fn u8(self) -> Option<u8> {
-        match self {
-            Value::Byte(byte) => Some(byte),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn flag(self) -> Option<bool> {
-        match self {
-            Value::Byte(byte) => Some(byte != 0),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn qos(self) -> Option<QosLevel> {
-        match self {
-            Value::Byte(byte) => QosLevel::from_u8(byte),
-            _ => None,
-        }
-    }
-
-    pub(super) fn u16(self) -> Option<u16> {
-        u16::try_from(self.u32()?).ok()
-    }
-
-    pub(super) const fn u32(self) -> Option<u32> {
-        match self {
-            Value::Integer(integer) => Some(integer),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn text(self) -> Option<&'a str> {
-        match self {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn binary(self) -> Option<&'a [u8]> {
-        match self {
-            Value::Binary(bytes) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn text_pair(self) -> Option<(&'a str, &'a str)> {
-        match self {
-            Value::TextPair(name, value) => Some((name, value)),
-            _ => None,
-        }
-    }
-}
-
-impl ValueKind {
-    fn decode<'a>(self, reader: &mut Reader<'a>) -> Result<Value<'a>, ProtocolError> {
-        Ok(match self {
-            Byte => Value::Byte(reader.u8()?),
-            TwoByteInteger => Value::Integer(u32::from(reader.u16()?)),
-            FourByteInteger => Value::Integer(reader.u32()?),
-            VariableInteger => Value::Integer(reader.variable_integer()?),
-            Text => Value::Text(reader.text()?),
-            Binary => Value::Binary(reader.binary()?),
-            // [MQTT-1.5.7-1]
-            TextPair => Value::TextPair(reader.text()?, reader.text()?),
-        })
-    }
-
-    /// Passes over a value without looking into it.
-    fn skip(self, reader: &mut Reader<'_>) -> Result<(), ProtocolError> {
-        match self {
-            Byte => reader.take(1)?,
-            TwoByteInteger => reader.take(2)?,
-            FourByteInteger => reader.take(4)?,
-            VariableInteger => {
-                reader.variable_integer()?;
-                return Ok(());
-            }
-            Text | Binary => reader.binary()?,
-            TextPair => {
-                reader.binary()?;
-                reader.binary()?
-            }
-        };
-        Ok(())
-    }
-}
-
-impl Range {
-    fn check(self, value: Value<'_>) -> Result<(), ProtocolError> {
-        match (self, value) {
-            (Self::ZeroOrOne, Value::Byte(2..)) => {
-                Err(ProtocolError::protocol("property must be 0 or 1"))
-            }
-            (Self::NotZero(code), Value::Integer(0)) => {
-                Err(ProtocolError::new(code, "property must not be 0"))
-            }
-            // [MQTT-3.3.2-14]
-            (Self::NoWildcard, Value::Text(text)) if text.contains(['+', '#']) => {
-                Err(ProtocolError::protocol("response topic with a wildcard"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Reads one property section with its length and hands every property to `set`, in order. The
-/// result is the section's bytes without the length.
-///
-/// # Errors
-/// Malformed Packet for an identifier that is unknown or not of this section, or for a value not of
-/// its type; Protocol Error for a repetition or an illegal value (section 2.2.2.2).
-pub(super) fn decode_section<'a>(
-    reader: &mut Reader<'a>,
-    section: u16,
-    mut set: impl FnMut(PropertyId, Value<'a>),
-) -> Result<&'a [u8], ProtocolError> {
-    let length = reader.variable_integer()?;
-    let bytes = reader.take(length as usize)?;
-    let mut properties = Reader::new(bytes);
-    let mut seen = 0_u64;
-    while !properties.is_empty() {
-        let rule = rule_of(properties.u8()?)
-            .filter(|rule| rule.is_allowed_in(section))
-            .ok_or(ProtocolError::malformed("property is not of this packet"))?;
-        let bit = 1 << rule.id as u8;
-        if seen & bit != 0 && !rule.may_repeat_in(section) {
-            return Err(ProtocolError::protocol("property is repeated"));
-        }
-        seen |= bit;
-        set(rule.id, rule.decode(&mut properties)?);
-    }
-    Ok(bytes)
-}
-
-/// The first property of a section that was validated before; `None` at its end.
-pub(super) fn next_property<'a>(
-    properties: &mut Reader<'a>,
-) -> Option<(PropertyId, Option<Value<'a>>)> {
-    let rule = rule_of(properties.u8().ok()?)?;
-    // Only what somebody iterates over is decoded again.
-    if matches!(rule.id, Id::UserProperty | Id::SubscriptionIdentifier) {
-        return Some((rule.id, rule.kind.decode(properties).ok()));
-    }
-    rule.kind.skip(properties).ok()?;
-    Some((rule.id, None))
-}
-
-/// Passes over the first property of a validated section and says whether it is forwardable.
-pub(super) fn skip_property(properties: &mut Reader<'_>) -> Option<bool> {
-    let rule = rule_of(properties.u8().ok()?)?;
-    rule.kind.skip(properties).ok()?;
-    Some(rule.is_forwardable())
-}
-
-/// Writes properties; one that is `None` writes nothing.
-pub(super) trait PropertySink: Sink {
-    fn property_u8(&mut self, id: PropertyId, value: Option<u8>) {
-        if let Some(value) = value {
-            self.put(&[id as u8, value]);
-        }
-    }
-
-    fn property_flag(&mut self, id: PropertyId, value: Option<bool>) {
-        self.property_u8(id, value.map(u8::from));
-    }
-
-    fn property_u16(&mut self, id: PropertyId, value: Option<u16>) {
-        if let Some(value) = value {
-            self.put_u8(id as u8);
-            self.put_u16(value);
-        }
-    }
-
-    fn property_u32(&mut self, id: PropertyId, value: Option<u32>) {
-        if let Some(value) = value {
-            self.put_u8(id as u8);
-            self.put_u32(value);
-        }
-    }
-
-    fn property_variable_integer(&mut self, id: PropertyId, value: Option<u32>) {
-        if let Some(value) = value {
-            self.put_u8(id as u8);
-            self.put_variable_integer(value);
-        }
-    }
-
-    fn property_text(&mut self, id: PropertyId, value: Option<&str>) {
-        self.property_binary(id, value.map(str::as_bytes));
-    }
-
-    fn property_binary(&mut self, id: PropertyId, value: Option<&[u8]>) {
-        if let Some(value) = value {
-            self.put_u8(id as u8);
-            self.put_binary(value);
-        }
-    }
-
-    fn property_pairs<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
-        for (name, value) in pairs {
-            self.put_u8(Id::UserProperty as u8);
-            self.put_text(name);
-            self.put_text(value);
-        }
-    }
-}
-
-impl<S: Sink> PropertySink for S {}

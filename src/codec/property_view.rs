@@ -1,7 +1,8 @@
 //! What a packet says more than once, and what a server passes on as it came: views of a validated
 //! property section, or of a caller's list when a packet is to be encoded.
 
-use super::property::{PropertyId, Value, next_property, skip_property};
+use super::property::PropertyId;
+use super::property_section::{Value, next_property, skip_property};
 use super::reader::Reader;
 
 /// Name and value pairs in their order.
@@ -94,8 +95,8 @@ impl std::fmt::Debug for SubscriptionIdentifiers<'_> {
     }
 }
 
-/// The bytes of a validated property section, without its length; empty in a view that was made to
-/// be encoded.
+/// The bytes of a validated property section, without its length; empty in a view that was made
+/// to be encoded.
 ///
 /// Always equal to another one: packets are equal when their typed fields are, in whatever order
 /// the properties came.
@@ -103,8 +104,8 @@ impl std::fmt::Debug for SubscriptionIdentifiers<'_> {
 pub struct ReceivedProperties<'a>(&'a [u8]);
 
 impl<'a> ReceivedProperties<'a> {
-    /// `section` must have passed [`super::property::decode_section`]; iteration over anything else
-    /// ends early.
+    /// `section` must have passed [`super::property_section::decode_section`]; iteration over
+    /// anything else ends early.
     pub(super) const fn new(section: &'a [u8]) -> Self {
         Self(section)
     }

@@ -1,6 +1,7 @@
 //! PUBLISH: an application message on its way in either direction.
 
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{
     ForwardableRuns, ReceivedProperties, SubscriptionIdentifiers, UserProperties,
 };

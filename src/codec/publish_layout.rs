@@ -5,7 +5,8 @@
 //! 5.0 the properties that differ per receiver therefore stand first in the property section.
 
 use super::message::Message;
-use super::property::{PropertyId, PropertySink};
+use super::property::PropertyId;
+use super::property_section::PropertySink;
 use super::protocol::{PacketId, ProtocolVersion, QosLevel};
 use super::publish::first_byte;
 use super::writer::{Part, Sink, variable_integer_bytes};

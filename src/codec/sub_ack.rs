@@ -1,7 +1,8 @@
 //! SUBACK and UNSUBACK: one reason code per topic filter, one shape.
 
 use super::frame::RawPacket;
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion};
 use super::reader::Reader;

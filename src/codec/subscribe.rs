@@ -1,7 +1,8 @@
 //! SUBSCRIBE.
 
 use super::frame::RawPacket;
-use super::property::{PropertyId, PropertySink, decode_section, section};
+use super::property::{PropertyId, section};
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion};
 use super::reader::Reader;

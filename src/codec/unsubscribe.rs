@@ -1,7 +1,8 @@
 //! UNSUBSCRIBE.
 
 use super::frame::RawPacket;
-use super::property::{PropertySink, decode_section, section};
+use super::property::section;
+use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
 use super::protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion};
 use super::reader::Reader;
@@ -115,8 +116,8 @@ impl Part for UnsubscribeProperties<'_> {
     }
 }
 
-/// Appends the packet to `out`. Panics when a field is longer than [`super::FIELD_BYTES_MAX`] or the
-/// packet larger than [`super::PACKET_BYTES_MAX`].
+/// Appends the packet to `out`. Panics when a field is longer than [`super::FIELD_BYTES_MAX`] or
+/// the packet larger than [`super::PACKET_BYTES_MAX`].
 pub fn encode_unsubscribe(
     unsubscribe: &Unsubscribe<'_>,
     version: ProtocolVersion,

@@ -1,7 +1,8 @@
 //! CONNECT -> what both sides keep to for the life of the connection, and the CONNACK that says so.
 
 use crate::codec::{
-    ConnAckProperties, Connect, ProtocolError, ProtocolVersion, QosLevel, ReasonCode,
+    ConnAckProperties, Connect, PACKET_BYTES_MAX, ProtocolError, ProtocolVersion, QosLevel,
+    ReasonCode,
 };
 use crate::config::limits::Limits;
 use crate::session::EXPIRY_NEVER_S;
@@ -21,13 +22,12 @@ pub struct Negotiated {
     pub session_expiry_overridden: bool,
     /// QoS 1 and 2 messages that may be in flight towards the client.
     pub window: u16,
-    /// The client's Maximum Packet Size; `u32::MAX`: none.
+    /// The client's Maximum Packet Size; what the format allows, if it has none.
     pub client_packet_bytes_max: u32,
     /// Aliases that the client may set.
     pub topic_alias_maximum: u16,
     /// Aliases that we may set.
     pub outbound_topic_alias_maximum: u16,
-    pub request_problem_information: bool,
 }
 
 /// Checks a well-formed CONNECT against what this broker allows and settles the parameters.
@@ -65,13 +65,15 @@ pub fn negotiate(connect: &Connect<'_>, limits: &Limits) -> Result<Negotiated, P
             .receive_maximum
             .unwrap_or(u16::MAX)
             .min(limits.inflight_max),
-        client_packet_bytes_max: properties.maximum_packet_size.unwrap_or(u32::MAX),
+        client_packet_bytes_max: properties
+            .maximum_packet_size
+            .unwrap_or(PACKET_BYTES_MAX)
+            .min(PACKET_BYTES_MAX),
         topic_alias_maximum: limits.topic_alias_maximum,
         outbound_topic_alias_maximum: properties
             .topic_alias_maximum
             .unwrap_or(0)
             .min(limits.outbound_topic_alias_maximum),
-        request_problem_information: properties.request_problem_information.unwrap_or(true),
     })
 }
 

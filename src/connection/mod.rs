@@ -15,7 +15,7 @@ pub mod transmit;
 
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
-use crate::codec::ProtocolVersion;
+use crate::codec::{PACKET_BYTES_MAX, ProtocolVersion};
 use acknowledge::PendingAcks;
 use alias::{InboundAliases, OutboundAliases};
 use handshake::Negotiated;
@@ -45,13 +45,11 @@ pub struct Connection {
     pub dirty: bool,
     /// In the shard's list of connections to try again.
     pub resuming: bool,
-    /// Whether reason strings may be sent in every packet [MQTT-3.1.2-29].
-    pub request_problem_information: bool,
     /// CONNECT asked for a session expiry; only then may DISCONNECT set one [MQTT-3.14.2-2].
     pub connected_with_expiry: bool,
     /// The client's Receive Maximum, or our own limit if smaller.
     pub window: u16,
-    /// The client's Maximum Packet Size; `u32::MAX`: none.
+    /// The client's Maximum Packet Size; what the format allows, if it has none.
     pub client_packet_bytes_max: u32,
     /// Zero: no keep alive.
     pub keep_alive: Duration,
@@ -92,10 +90,9 @@ impl Connection {
             paused: false,
             dirty: false,
             resuming: false,
-            request_problem_information: true,
             connected_with_expiry: false,
             window: 0,
-            client_packet_bytes_max: u32::MAX,
+            client_packet_bytes_max: PACKET_BYTES_MAX,
             keep_alive: Duration::ZERO,
             last_packet: now,
             blocked_since: None,
@@ -120,7 +117,6 @@ impl Connection {
         self.window = negotiated.window;
         self.client_packet_bytes_max = negotiated.client_packet_bytes_max;
         self.keep_alive = Duration::from_secs(u64::from(negotiated.keep_alive_s));
-        self.request_problem_information = negotiated.request_problem_information;
         self.connected_with_expiry = negotiated.session_expiry_interval_s > 0;
         if negotiated.version == ProtocolVersion::V5 && negotiated.topic_alias_maximum > 0 {
             self.inbound_aliases = Some(Box::new(InboundAliases::new(

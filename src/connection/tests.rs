@@ -1,3 +1,5 @@
+//! Details of one connection: handshake, aliases, acknowledgements, transmit, deadlines.
+
 use super::acknowledge::{PendingAck, PendingAcks};
 use super::alias::{InboundAliases, OutboundAlias, OutboundAliases};
 use super::handshake::{conn_ack_properties, negotiate};

@@ -195,6 +195,16 @@ impl Outbound {
         self.finish(packet_id, Stage::AwaitPubRec)
     }
 
+    /// Gives a message up that cannot be sent again, as if it had been acknowledged.
+    pub fn discard(&mut self, packet_id: PacketId) -> Option<Delivery> {
+        let position = self.position(packet_id)?;
+        let stage = self.inflight[position].stage;
+        match self.finish(packet_id, stage) {
+            Acknowledged::Expected(delivery) => delivery,
+            Acknowledged::Unexpected => None,
+        }
+    }
+
     /// PUBREC: the client owns the message; PUBREL is due. A repeated PUBREC gets it again.
     pub fn on_pub_rec(&mut self, packet_id: PacketId) -> Acknowledged {
         let Some(position) = self.position(packet_id) else {

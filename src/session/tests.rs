@@ -1,3 +1,5 @@
+//! Details of one session, and its outbound state against a model.
+
 use super::delivery::{Delivery, SubscriptionIdentifiers};
 use super::fuzz::exercise_session;
 use super::inbound::Inbound;

@@ -236,15 +236,25 @@ impl Shard {
         {
             let packet_id = Some(inflight.packet_id);
             match (&inflight.delivery, inflight.stage) {
-                // [MQTT-3.3.1-1]
                 (Some(delivery), _) => {
-                    Outgoing {
+                    // [MQTT-3.3.1-1]
+                    let dup = true;
+                    let outgoing = Outgoing {
                         delivery,
                         packet_id,
-                        dup: true,
+                        dup,
+                    };
+                    if outgoing.fits(connection) {
+                        outgoing.enqueue(now, id, connection, wire);
+                        counters.messages_sent += 1;
+                    } else {
+                        // The client takes less than on its earlier connection [MQTT-3.1.2-25].
+                        let packet_id = inflight.packet_id;
+                        counters.drops_too_large += 1;
+                        if let Some(delivery) = session.outbound.discard(packet_id) {
+                            messages.release(delivery.message);
+                        }
                     }
-                    .enqueue(now, id, connection, wire);
-                    counters.messages_sent += 1;
                 }
                 (None, Stage::AwaitPubComp) => {
                     let ack = Ack::new(inflight.packet_id, ReasonCode::Success);
@@ -348,7 +358,9 @@ impl Outgoing<'_> {
         let message = &self.delivery.message;
         let mut head = self.head(remaining_expiry_s(now, message));
         let version = connection.version;
+        // Not at QoS 2: MQTT.js (5.16) does not resolve the alias of such a message.
         if version == ProtocolVersion::V5
+            && self.delivery.qos != QosLevel::ExactlyOnce
             && let Some(aliases) = &mut connection.outbound_aliases
         {
             let topic_name = message.topic_name_bytes();

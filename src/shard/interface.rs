@@ -4,7 +4,7 @@ use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::config::limits::Limits;
 pub use crate::connection::origin::ConnectionOrigin;
-use crate::connection::transmit::Transmit;
+pub use crate::connection::transmit::Transmit;
 
 /// What a shard needs to know at its start, for ever.
 #[derive(Clone, Debug)]

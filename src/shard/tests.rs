@@ -1,3 +1,5 @@
+//! The body of the fuzz target with a fixed seed.
+
 use super::fuzz::exercise_connection;
 use crate::base::random::Random;
 

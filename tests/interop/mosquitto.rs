@@ -5,15 +5,18 @@ use super::support::{Broker, PATIENCE, run};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-/// A mosquitto_sub whose subscription is acknowledged.
+/// A mosquitto_sub whose subscription is acknowledged; ended with its owner.
 struct Subscriber {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Subscriber {
+    #[allow(clippy::zombie_processes, reason = "its owner waits for it")]
     fn start(broker: &Broker, version: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new("mosquitto_sub")
+        // It buffers its output when nobody looks at it; the test looks.
+        let mut child = Command::new("stdbuf")
+            .args(["-oL", "mosquitto_sub"])
             .args([
                 "-h",
                 "127.0.0.1",
@@ -48,6 +51,14 @@ impl Subscriber {
         let status = self.child.wait().expect("the child is ours");
         assert!(status.success(), "mosquitto_sub ended with {status}");
         messages
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        // It has ended already when all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -36,10 +36,8 @@ impl Healthy {
         } else {
             (second, first)
         };
-        assert_eq!(
-            ack[..4],
-            [0x40, 2, (self.rounds >> 8) as u8, self.rounds as u8]
-        );
+        let [high, low] = self.rounds.to_be_bytes();
+        assert_eq!(ack[..4], [0x40, 2, high, low]);
         assert!(message.ends_with(&self.rounds.to_be_bytes()));
         self.raw.send(&packet(0x40, &message[16..18]));
     }
@@ -245,7 +243,7 @@ fn random_bytes_hurt_nobody() {
             0 => Raw::open(&broker),
             _ => Raw::connected(&broker, &format!("noise-{round}")),
         };
-        let length = 1 + random.below(600) as usize;
+        let length = 1 + random.below(600);
         let noise: Vec<u8> = (0..length)
             .map(|_| random.next_u64().to_le_bytes()[0])
             .collect();

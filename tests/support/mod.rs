@@ -23,15 +23,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 impl Broker {
     /// Starts with the given number of cores and extra arguments.
     pub(crate) fn start(cores: usize, arguments: &[&str]) -> Self {
+        let mut with_listener = vec!["--listen", "tcp://127.0.0.1:0"];
+        with_listener.extend(arguments);
+        Self::start_with(cores, &with_listener)
+    }
+
+    /// The same with listeners as the arguments say.
+    pub(crate) fn start_with(cores: usize, arguments: &[&str]) -> Self {
         let data_dir = scratch_dir("data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
-            .args([
-                "serve",
-                "--listen",
-                "tcp://127.0.0.1:0",
-                "--cores",
-                &cores.to_string(),
-            ])
+            .args(["serve", "--cores", &cores.to_string()])
             .arg("--data-dir")
             .arg(&data_dir)
             .args(arguments)

@@ -1,0 +1,286 @@
+//! One core: its shard, its sockets, its links, and the turn that drives them.
+//!
+//! A turn, top to bottom: into the kernel ([`Net::enter`]); what was sent and what happened on
+//! sockets is fed to the shard; what came over the links; deadlines; then everything that the
+//! shard wants done is queued for the next entry. So many small events become one send per
+//! connection, one batch per peer and one system call.
+
+use super::bell::Bell;
+use super::clock::Clock;
+use super::counters::NetCounters;
+use super::executor::{Reactor, Tasks};
+use super::link::Links;
+use super::net::{Net, Wait, Woken};
+use crate::base::time::Instant;
+use crate::metrics::Counters;
+use crate::shard::Shard;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+use tracing::debug;
+
+/// How soon connections that wait for room on a link are tried again.
+const RETRY_TIME: Duration = Duration::from_millis(1);
+
+/// How the process is to end. The numbers are the values of the shared atomic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Stop {
+    No = 0,
+    /// Say goodbye to clients, then end.
+    Graceful = 1,
+    AtOnce = 2,
+}
+
+/// What the main thread and all cores share. Read once per turn, written at a stop only.
+#[derive(Debug)]
+pub(super) struct Control {
+    stop: AtomicU8,
+    shutdown_timeout: Duration,
+    bells: Vec<Arc<Bell>>,
+    /// By core, during a stop: nothing is left to do.
+    done: Vec<AtomicBool>,
+}
+
+impl Control {
+    pub(super) fn new(bells: Vec<Arc<Bell>>, shutdown_timeout: Duration) -> Self {
+        Self {
+            stop: AtomicU8::new(Stop::No as u8),
+            shutdown_timeout,
+            done: bells.iter().map(|_| AtomicBool::new(false)).collect(),
+            bells,
+        }
+    }
+
+    /// Tells all cores to stop.
+    pub(super) fn request(&self, stop: Stop) {
+        self.stop.store(stop as u8, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(super) fn wake_all(&self) {
+        for bell in &self.bells {
+            bell.wake();
+        }
+    }
+
+    pub(super) const fn shutdown_timeout(&self) -> Duration {
+        self.shutdown_timeout
+    }
+
+    fn is(&self, stop: Stop) -> bool {
+        self.stop.load(Ordering::Acquire) >= stop as u8
+    }
+
+    fn all_done(&self) -> bool {
+        self.done.iter().all(|done| done.load(Ordering::Acquire))
+    }
+}
+
+/// Everything that one core owns.
+#[derive(Debug)]
+pub(super) struct Core {
+    index: usize,
+    shard: Shard,
+    net: Net,
+    links: Links,
+    reactor: Reactor,
+    clock: Clock,
+    control: Arc<Control>,
+    /// When a graceful stop ends in any case.
+    stop_deadline: Option<Instant>,
+}
+
+impl Core {
+    #[allow(clippy::too_many_arguments, reason = "the parts of a core, each once")]
+    pub(super) fn new(
+        index: usize,
+        shard: Shard,
+        net: Net,
+        links: Links,
+        executor_rings: Vec<RawFd>,
+        clock: Clock,
+        control: Arc<Control>,
+    ) -> Self {
+        Self {
+            index,
+            shard,
+            net,
+            links,
+            reactor: Reactor::new(Tasks::default(), executor_rings),
+            clock,
+            control,
+            stop_deadline: None,
+        }
+    }
+
+    /// Serves until the process is told to stop.
+    ///
+    /// # Errors
+    /// The ring is unusable.
+    pub(super) async fn run(mut self) -> io::Result<(NetCounters, Counters)> {
+        let rings = self.control.bells.iter().map(|bell| bell.ring()).collect();
+        self.net.set_peer_rings(rings);
+        self.net.watch_event(self.links.bell().event());
+        // The first drain arms the accepts.
+        let start = self.clock.now();
+        self.drain(start);
+        while !self.is_finished() {
+            let woken = self.turn()?;
+            self.run_tasks(woken).await;
+        }
+        self.end();
+        Ok((self.net.counters(), self.shard.counters().clone()))
+    }
+
+    /// One turn; says what woke the core besides sockets.
+    fn turn(&mut self) -> io::Result<Woken> {
+        let wait = self.begin_sleep();
+        let entered = self.net.enter(wait);
+        self.links.bell().end_sleep();
+        entered?;
+
+        let now = self.clock.now();
+        self.net.counters_mut().turns += 1;
+        self.net.settle(&mut self.shard, now);
+        self.net.complete(&mut self.shard, now);
+        self.receive_links(now);
+        self.on_deadlines(now);
+        self.on_stop_request(now);
+        self.drain(now);
+        Ok(self.take_woken())
+    }
+
+    /// How long to wait in the kernel; not at all when something is there already.
+    fn begin_sleep(&mut self) -> Wait {
+        let wait = match self.deadline() {
+            None => Wait::Forever,
+            // A second look at the clock: the turn has taken its time.
+            Some(deadline) => match deadline.saturating_since(self.clock.now()) {
+                Duration::ZERO => return Wait::No,
+                time => Wait::AtMost(time),
+            },
+        };
+        // From here on peers ring the bell; what they sent before is looked for once more.
+        self.links.bell().begin_sleep();
+        if self.links.has_inbound() {
+            Wait::No
+        } else {
+            wait
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let retry = self
+            .links
+            .has_waiting()
+            .then(|| self.clock.now() + RETRY_TIME);
+        [
+            self.shard.poll_timeout(),
+            self.net.deadline(),
+            self.reactor.deadline(),
+            self.stop_deadline,
+            retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes everything that the peers have sent. Bounded by the size of the queues.
+    fn receive_links(&mut self, now: Instant) {
+        for peer in self.links.peers() {
+            while let Some(batch) = self.links.receive_returned(peer) {
+                self.shard.on_peer_batch_returned(now, peer, batch);
+            }
+            while let Some(mut batch) = self.links.receive_batch(peer) {
+                self.shard.on_peer_batch(now, peer, &mut batch);
+                self.links.return_batch(peer, batch);
+            }
+            while let Some(arrival) = self.links.receive_arrival(peer) {
+                self.net.adopt(&mut self.shard, now, *arrival);
+            }
+        }
+    }
+
+    fn on_deadlines(&mut self, now: Instant) {
+        if self.shard.poll_timeout().is_some_and(|at| at <= now) {
+            self.shard.on_timeout(now);
+        }
+        self.net.on_deadlines(&mut self.shard, now);
+        self.links.send_waiting();
+    }
+
+    /// Queues what the shard wants done.
+    fn drain(&mut self, now: Instant) {
+        self.net.drain(&mut self.shard, now);
+        while let Some((peer, arrival)) = self.net.poll_departure() {
+            self.links.send_arrival(peer, arrival);
+        }
+        while let Some((peer, batch)) = self.shard.poll_peer_batch() {
+            self.links.send_batch(peer, batch);
+        }
+        let net = &mut self.net;
+        self.links.ring_sleeping(|ring| net.ring_doorbell(ring));
+    }
+
+    fn take_woken(&mut self) -> Woken {
+        let woken = self.net.take_woken();
+        if woken.by_event {
+            let bell = self.links.bell();
+            bell.clear();
+            let event = bell.event();
+            self.net.watch_event(event);
+        }
+        woken
+    }
+
+    /// Gives the executor a turn when it has something to do.
+    async fn run_tasks(&mut self, woken: Woken) {
+        let now = self.clock.now();
+        if !self.reactor.is_due(now, woken.by_reactor, woken.by_event) {
+            return;
+        }
+        let turns = self.reactor.turn(now).await;
+        self.net.counters_mut().reactor_turns += turns;
+        self.reactor.watch(&mut self.net);
+    }
+
+    /// Begins a graceful stop when the main thread asks for one.
+    fn on_stop_request(&mut self, now: Instant) {
+        if self.stop_deadline.is_some() || !self.control.is(Stop::Graceful) {
+            return;
+        }
+        self.stop_deadline = Some(now + self.control.shutdown_timeout);
+        self.net.close_listeners();
+        self.shard.on_stop(now);
+    }
+
+    /// Whether a requested stop is complete: on all cores, as the others may still send here.
+    fn is_finished(&self) -> bool {
+        if self.control.is(Stop::AtOnce) {
+            return true;
+        }
+        let Some(deadline) = self.stop_deadline else {
+            return false;
+        };
+        let done = self.net.socket_count() == 0 && !self.links.has_waiting();
+        let before = self.control.done[self.index].swap(done, Ordering::AcqRel);
+        if done && !before && self.control.all_done() {
+            self.control.wake_all();
+        }
+        self.control.all_done() || self.clock.now() >= deadline
+    }
+
+    /// Closes what is left and lets the kernel do it.
+    fn end(&mut self) {
+        self.links.bell().set_ring(-1);
+        let left = self.net.socket_count();
+        self.net.release_all(&mut self.shard);
+        let submitted = self.net.enter(Wait::No);
+        let counters = self.net.counters();
+        debug!(core = self.index, left, ?submitted, ?counters, "core ended");
+    }
+}

@@ -1,0 +1,271 @@
+//! The sockets of one core on its own io_uring.
+//!
+//! The only place that knows how connections are made of kernel objects: another way to do
+//! sockets replaces this module. Its user, the core's turn, sees six calls: [`Net::enter`] (into
+//! the kernel), [`Net::settle`] (what was sent), [`Net::complete`] (everything else that
+//! happened), [`Net::on_deadlines`], [`Net::drain`] (what the shard wants done) and
+//! [`Net::adopt`] (a connection from another core). Knows no MQTT.
+
+mod accept;
+mod buffer_ring;
+mod close;
+mod hand_over;
+mod memory;
+mod operation;
+mod receive;
+mod ring;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+pub(crate) use accept::{ListenSocket, ListenerLoad, SLOTS_RESERVED};
+pub(crate) use ring::Wait;
+
+use super::counters::NetCounters;
+use super::error::ServeError;
+use super::link::Arrival;
+use super::log::LogBudget;
+use crate::base::ids::ShardId;
+use crate::base::time::Instant;
+use crate::shard::Shard;
+use accept::Accepts;
+use buffer_ring::BufferRing;
+use close::CloseDeadlines;
+use io_uring::{opcode, squeue, types};
+use operation::{Completion, Operation, UserData};
+use ring::Ring;
+use socket::Sockets;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use transmit::Sends;
+
+/// What a core's sockets are made with.
+#[derive(Debug)]
+pub(crate) struct NetSettings {
+    pub(crate) sockets: Vec<ListenSocket>,
+    /// One per configured listener, shared by all cores.
+    pub(crate) loads: Vec<Arc<ListenerLoad>>,
+    /// Entries of the table of direct descriptors.
+    pub(crate) slots: u32,
+    /// At what size of a connection's send queue the shard holds things back.
+    pub(crate) send_queue_bytes_max: u32,
+}
+
+/// What happened besides sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Woken {
+    /// A thread without a ring woke the core.
+    pub(crate) by_event: bool,
+    /// One of the executor's rings has something; one bit each.
+    pub(crate) by_reactor: u32,
+}
+
+/// All sockets of a core.
+#[derive(Debug)]
+pub(crate) struct Net {
+    sockets: Sockets,
+    accepts: Accepts,
+    sends: Sends,
+    close_deadlines: CloseDeadlines,
+    /// Connections that have left for another core; the core's turn takes them to the links.
+    departures: Vec<(ShardId, Box<Arrival>)>,
+    /// By shard: where the descriptors of its connections are sent.
+    peer_rings: Vec<Option<RawFd>>,
+    buffers: BufferRing,
+    ring: Ring,
+    completions: Vec<Completion>,
+    woken: Woken,
+    /// Of the present turn, for the log.
+    now: Instant,
+    counters: NetCounters,
+    log: LogBudget,
+}
+
+impl Net {
+    /// Makes the ring; accepting starts with the first [`Net::drain`].
+    ///
+    /// # Errors
+    /// Each with what to do, see [`ServeError`].
+    pub(crate) fn new(settings: NetSettings) -> Result<Self, ServeError> {
+        let NetSettings {
+            sockets,
+            loads,
+            slots,
+            send_queue_bytes_max,
+        } = settings;
+        let ring = Ring::new(slots)?;
+        let buffers = BufferRing::new(&ring)?;
+        let accepts = Accepts::new(sockets, loads, slots)
+            .map_err(|error| ServeError::from_ring("accept addresses", error))?;
+        Ok(Self {
+            sockets: Sockets::new(slots),
+            accepts,
+            sends: Sends::new(send_queue_bytes_max),
+            close_deadlines: CloseDeadlines::default(),
+            departures: Vec::new(),
+            peer_rings: Vec::new(),
+            buffers,
+            ring,
+            completions: Vec::new(),
+            woken: Woken::default(),
+            now: Instant::ZERO,
+            counters: NetCounters::default(),
+            log: LogBudget::new(),
+        })
+    }
+
+    /// The descriptor of the ring, for other cores' messages.
+    pub(crate) fn ring_descriptor(&self) -> RawFd {
+        self.ring.descriptor()
+    }
+
+    /// Where the other cores' rings are, by shard.
+    pub(crate) fn set_peer_rings(&mut self, rings: Vec<Option<RawFd>>) {
+        self.peer_rings = rings;
+    }
+
+    /// Sockets that are open in any way.
+    pub(crate) const fn socket_count(&self) -> u32 {
+        self.sockets.count()
+    }
+
+    pub(crate) const fn counters(&self) -> NetCounters {
+        let mut counters = self.counters;
+        counters.enters = self.ring.enters();
+        counters
+    }
+
+    /// Counts that only the core's turn sees.
+    pub(crate) const fn counters_mut(&mut self) -> &mut NetCounters {
+        &mut self.counters
+    }
+
+    /// When [`Net::on_deadlines`] wants to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let close = self.close_deadlines.next();
+        let accept = self.accepts.deadline();
+        close.into_iter().chain(accept).min()
+    }
+
+    /// Polls the descriptor that other threads wake this core with.
+    pub(crate) fn watch_event(&mut self, event: RawFd) {
+        self.watch(event, UserData::plain(Operation::Event));
+    }
+
+    /// Polls one of the executor's rings; `index` comes back in [`Woken::by_reactor`].
+    pub(crate) fn watch_reactor(&mut self, index: u32, ring: RawFd) {
+        self.watch(ring, UserData::new(Operation::Reactor, index, 0));
+    }
+
+    fn watch(&mut self, descriptor: RawFd, user_data: UserData) {
+        #[allow(clippy::cast_sign_loss, reason = "a set of flags")]
+        let events = libc::POLLIN as u32;
+        let entry = opcode::PollAdd::new(types::Fd(descriptor), events).build();
+        self.ring.push(entry, user_data);
+    }
+
+    /// Wakes a sleeping core, with the next entry into the kernel. A core that is gone cannot be
+    /// woken and need not be.
+    pub(crate) fn ring_doorbell(&mut self, ring: RawFd) {
+        self.counters.doorbells += 1;
+        let there = UserData::plain(Operation::Doorbell);
+        let entry = opcode::MsgRingData::new(types::Fd(ring), 0, there.0, None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        self.ring.push(entry, UserData::plain(Operation::Ignored));
+    }
+
+    /// Gives the kernel everything that is queued, waits, and takes what has happened.
+    ///
+    /// # Errors
+    /// The ring is unusable: the core ends.
+    pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.buffers.publish();
+        self.ring.enter(wait, &mut self.completions)
+    }
+
+    /// Tells the shard what was sent. First after [`Net::enter`]: whether a silent send is over
+    /// is known only before anything new is queued.
+    pub(crate) fn settle(&mut self, shard: &mut Shard, now: Instant) {
+        self.now = now;
+        for index in 0..self.completions.len() {
+            let completion = self.completions[index];
+            if completion.user_data.operation() == Operation::Send {
+                self.note_send(completion);
+            }
+        }
+        self.settle_sends(shard, now);
+    }
+
+    /// Feeds the shard everything else that has happened.
+    pub(crate) fn complete(&mut self, shard: &mut Shard, now: Instant) {
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.on_completion(shard, now, completion);
+        }
+        self.completions = completions;
+    }
+
+    fn on_completion(&mut self, shard: &mut Shard, now: Instant, completion: Completion) {
+        match completion.user_data.operation() {
+            Operation::Accept => self.on_accept(shard, now, completion),
+            Operation::Receive => self.on_receive(shard, now, completion),
+            Operation::Writable => self.on_writable(completion),
+            Operation::HandOver => self.on_hand_over_sent(shard, completion),
+            Operation::Event => self.woken.by_event = true,
+            Operation::Reactor => self.woken.by_reactor |= 1 << completion.user_data.index(),
+            Operation::Send | Operation::Doorbell | Operation::Ignored => {}
+        }
+    }
+
+    /// What woke the core besides sockets, since the last call.
+    pub(crate) fn take_woken(&mut self) -> Woken {
+        std::mem::take(&mut self.woken)
+    }
+
+    pub(crate) fn on_deadlines(&mut self, shard: &mut Shard, now: Instant) {
+        self.on_close_deadlines(shard, now);
+    }
+
+    /// Does what the shard wants done with sockets.
+    pub(crate) fn drain(&mut self, shard: &mut Shard, now: Instant) {
+        while let Some(connection) = shard.poll_resume() {
+            if let Some(name) = self.sockets.of(connection) {
+                self.want_receive(name);
+            }
+        }
+        while let Some((connection, transmit)) = shard.poll_transmit() {
+            self.begin_transmit(shard, connection, transmit);
+        }
+        // After the transmits: the one under way goes out before the last bytes.
+        while let Some(closing) = shard.poll_close() {
+            self.begin_close(shard, now, closing);
+        }
+        self.queue_sends();
+        self.arm_accepts(now);
+    }
+
+    /// The next connection that has left for another core.
+    pub(crate) fn poll_departure(&mut self) -> Option<(ShardId, Box<Arrival>)> {
+        self.departures.pop()
+    }
+
+    /// Closes everything at once, for the end of the core.
+    pub(crate) fn release_all(&mut self, shard: &mut Shard) {
+        let names: Vec<_> = self.sockets.names().collect();
+        for name in names {
+            self.release_counted(shard, name);
+        }
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        // The buffers and addresses that the kernel writes to are freed after this.
+        if let Err(error) = self.ring.cancel_all() {
+            tracing::warn!(%error, "operations of the ring could not be ended");
+        }
+    }
+}

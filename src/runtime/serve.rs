@@ -1,0 +1,487 @@
+//! Starting and stopping the broker's cores, from the main thread.
+//!
+//! The start has three steps, so that it either succeeds as a whole or leaves nothing behind:
+//! everything that can be refused without a core (CPUs, limits, listeners); one thread per core
+//! that makes its executor and ring and reports; then the word to serve, when all have.
+
+use super::bell::Bell;
+use super::clock::Clock;
+use super::core::{Control, Core, Stop};
+use super::counters::NetCounters;
+use super::cpu;
+use super::error::ServeError;
+use super::executor::{self, Made};
+use super::limits;
+use super::link::{self, Links};
+use super::listen;
+use super::net::{ListenSocket, ListenerLoad, Net, NetSettings};
+use super::signal::{self, CoreEnd, Event, Signals};
+use crate::base::hash::HomeKey;
+use crate::base::ids::ShardId;
+use crate::config::address::ListenAddress;
+use crate::config::limits::Limits;
+use crate::config::settings::CoreSelection;
+use crate::metrics::Counters;
+use crate::shard::Shard;
+use crate::shard::interface::ShardSettings;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// Beyond the shutdown timeout, for the cores' threads to end; then the main thread goes without
+/// them.
+const JOIN_TIME: Duration = Duration::from_secs(5);
+
+/// One listener of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerOptions {
+    pub address: ListenAddress,
+    /// Connections that the kernel holds until they are accepted, for each core.
+    pub backlog: u32,
+    /// Connections of this listener at one time, over all cores; `u32::MAX`: no limit.
+    pub max_connections: u32,
+}
+
+/// What the broker runs with.
+pub struct ServeOptions {
+    pub listeners: Vec<ListenerOptions>,
+    pub cores: CoreSelection,
+    /// Of the whole process; divided among the shards here.
+    pub limits: Limits,
+    pub home_key: HomeKey,
+    /// For goodbyes and unfinished sends at a requested stop.
+    pub shutdown_timeout: Duration,
+    /// Called once, on the calling thread, when every core is serving.
+    pub on_ready: Box<dyn FnOnce(&Ready) + Send>,
+}
+
+/// What the broker serves on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// With real ports, `tcp://ADDRESS:PORT`, in the order of the configuration.
+    pub urls: Vec<String>,
+    pub addresses: Vec<SocketAddr>,
+    pub core_count: usize,
+    pub pid: u32,
+}
+
+/// What one core leaves at its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreSummary {
+    pub shard: ShardId,
+    pub cpu: usize,
+    pub net: NetCounters,
+    pub counters: Counters,
+}
+
+/// What is left at a requested stop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServeSummary {
+    /// In the order of the shards; without the cores that did not end in time.
+    pub cores: Vec<CoreSummary>,
+    /// A second signal or the end of the time cut the goodbyes short.
+    pub cut_short: bool,
+}
+
+impl ServeSummary {
+    /// The sums over all cores: of sockets and of shards.
+    #[must_use]
+    pub fn sums(&self) -> (NetCounters, Counters) {
+        let mut sums = (NetCounters::default(), Counters::default());
+        for core in &self.cores {
+            sums.0.add(&core.net);
+            sums.1.add(&core.counters);
+        }
+        sums
+    }
+}
+
+/// Runs the broker on the calling thread and its cores until SIGTERM or SIGINT; a second one stops
+/// at once. When that cuts the cores short, their threads may still run at the return: the caller
+/// ends the process.
+///
+/// # Errors
+/// Why the broker could not start, or why it had to end; see [`ServeError`].
+pub fn serve(options: ServeOptions) -> Result<ServeSummary, ServeError> {
+    let mut signals = Signals::register()?;
+    let plan = Plan::make(&options)?;
+    let (ready, running) = plan.start(&signals)?;
+    (options.on_ready)(&ready);
+    running.run(&mut signals)
+}
+
+/// Everything that is decided before the first thread starts.
+struct Plan {
+    clock: Clock,
+    cpus: Vec<usize>,
+    bells: Vec<Arc<Bell>>,
+    control: Arc<Control>,
+    loads: Vec<Arc<ListenerLoad>>,
+    /// By core.
+    sockets: Vec<Vec<ListenSocket>>,
+    addresses: Vec<SocketAddr>,
+    /// Entries of each core's table of direct descriptors.
+    slots: u32,
+    limits: Limits,
+    home_key: HomeKey,
+    seed: u64,
+}
+
+impl Plan {
+    fn make(options: &ServeOptions) -> Result<Self, ServeError> {
+        limits::check_kernel()?;
+        let cpus = cpu::choose(&options.cores)?;
+        let shard_count = u16::try_from(cpus.len()).unwrap_or(u16::MAX);
+        let limits = options.limits.for_shard_count(shard_count);
+        let slots = plan_slots(options, &limits, cpus.len())?;
+        let (sockets, addresses) = open_listeners(&options.listeners, cpus.len())?;
+        let bells = make_bells(cpus.len())?;
+        Ok(Self {
+            clock: Clock::start(),
+            control: Arc::new(Control::new(bells.clone(), options.shutdown_timeout)),
+            loads: options
+                .listeners
+                .iter()
+                .map(|listener| Arc::new(ListenerLoad::new(listener.max_connections)))
+                .collect(),
+            cpus,
+            bells,
+            sockets,
+            addresses,
+            slots,
+            limits,
+            home_key: options.home_key,
+            seed: random_seed()?,
+        })
+    }
+
+    fn ready(&self) -> Ready {
+        Ready {
+            urls: self
+                .addresses
+                .iter()
+                .map(|address| format!("tcp://{address}"))
+                .collect(),
+            addresses: self.addresses.clone(),
+            core_count: self.cpus.len(),
+            pid: std::process::id(),
+        }
+    }
+
+    /// Starts all threads and waits until each one could serve.
+    fn start(self, signals: &Signals) -> Result<(Ready, Running), ServeError> {
+        let ready = self.ready();
+        let (reports, reported) = channel();
+        let mut running = Running {
+            control: Arc::clone(&self.control),
+            threads: Vec::new(),
+            go: Vec::new(),
+        };
+        for seat in self.seats(signals, &reports)? {
+            let (go, gate) = channel();
+            let name = format!("core-{}", seat.index);
+            let thread = Builder::new()
+                .name(name)
+                .spawn(move || seat.run(&gate))
+                .map_err(|error| ServeError::System {
+                    what: "a core's thread could not be started",
+                    error,
+                });
+            running.go.push(go);
+            running.threads.push(Some(thread?));
+        }
+        drop(reports);
+        if let Err(error) = running.await_reports(&reported) {
+            running.abandon();
+            return Err(error);
+        }
+        for go in running.go.drain(..) {
+            // Fails only if the core has ended since; the main thread is told.
+            let _ = go.send(());
+        }
+        Ok((ready, running))
+    }
+
+    /// What each core's thread takes with it.
+    fn seats(
+        self,
+        signals: &Signals,
+        reports: &Sender<Result<(), ServeError>>,
+    ) -> Result<Vec<Seat>, ServeError> {
+        let links = link::mesh(&self.bells);
+        let shard_count = u16::try_from(self.cpus.len()).unwrap_or(u16::MAX);
+        let parts = self.cpus.iter().zip(self.sockets).zip(links);
+        let mut seats = Vec::new();
+        for (index, ((cpu, sockets), links)) in parts.enumerate() {
+            let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
+            seats.push(Seat {
+                index,
+                cpu: *cpu,
+                clock: self.clock,
+                links,
+                control: Arc::clone(&self.control),
+                net: NetSettings {
+                    sockets,
+                    loads: self.loads.clone(),
+                    slots: self.slots,
+                    send_queue_bytes_max: self.limits.send_queue_bytes_max,
+                },
+                shard: ShardSettings {
+                    id,
+                    shard_count,
+                    limits: self.limits.clone(),
+                    home_key: self.home_key,
+                    seed: self.seed.wrapping_add(u64::from(id.0)),
+                },
+                report: reports.clone(),
+                end: signals.core_end().map_err(|error| ServeError::System {
+                    what: "signals could not be set up",
+                    error,
+                })?,
+            });
+        }
+        Ok(seats)
+    }
+}
+
+fn plan_slots(
+    options: &ServeOptions,
+    shard_limits: &Limits,
+    cores: usize,
+) -> Result<u32, ServeError> {
+    let limit = limits::raise_descriptor_limit().map_err(|error| ServeError::System {
+        what: "the limit of open files could not be read",
+        error,
+    })?;
+    let wanted = options
+        .listeners
+        .iter()
+        .filter(|listener| listener.max_connections != u32::MAX)
+        .map(|listener| u64::from(listener.max_connections))
+        .sum();
+    let plan = limits::plan_descriptors(limit, cores, shard_limits.connections_max, wanted)?;
+    debug!(
+        limit,
+        slots = plan.table,
+        connections = plan.connections,
+        "descriptors"
+    );
+    Ok(plan.table)
+}
+
+/// Opens all listeners; gives each core its sockets.
+#[allow(clippy::type_complexity, reason = "sockets by core, and all addresses")]
+fn open_listeners(
+    listeners: &[ListenerOptions],
+    cores: usize,
+) -> Result<(Vec<Vec<ListenSocket>>, Vec<SocketAddr>), ServeError> {
+    let mut by_core: Vec<Vec<ListenSocket>> = (0..cores).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for (position, options) in (0u16..).zip(listeners) {
+        let open = listen::open(&options.address, options.backlog, cores)?;
+        addresses.extend(open.addresses);
+        for (core, sockets) in by_core.iter_mut().zip(open.sockets) {
+            core.extend(sockets.into_iter().map(|socket| ListenSocket {
+                socket,
+                listener: position,
+            }));
+        }
+    }
+    Ok((by_core, addresses))
+}
+
+fn make_bells(cores: usize) -> Result<Vec<Arc<Bell>>, ServeError> {
+    (0..cores)
+        .map(|_| Ok(Arc::new(Bell::new()?)))
+        .collect::<io::Result<_>>()
+        .map_err(|error| ServeError::System {
+            what: "an event descriptor could not be made",
+            error,
+        })
+}
+
+fn random_seed() -> Result<u64, ServeError> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: writes eight bytes to this stack frame.
+    let read = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(read) != Ok(bytes.len()) {
+        return Err(ServeError::System {
+            what: "the kernel gave no random number",
+            error: io::Error::last_os_error(),
+        });
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// One core before it runs: everything its thread needs.
+struct Seat {
+    index: usize,
+    cpu: usize,
+    clock: Clock,
+    links: Links,
+    control: Arc<Control>,
+    net: NetSettings,
+    shard: ShardSettings,
+    report: Sender<Result<(), ServeError>>,
+    /// Tells the main thread when this one ends. Last, so that it is dropped last.
+    end: CoreEnd,
+}
+
+/// What a core's thread leaves.
+type CoreOutcome = Option<io::Result<CoreSummary>>;
+
+impl Seat {
+    /// The whole life of a core's thread. `None`: it did not get to serve.
+    fn run(self, gate: &Receiver<()>) -> CoreOutcome {
+        signal::block_in_this_thread();
+        let Self {
+            index,
+            cpu,
+            clock,
+            links,
+            control,
+            net,
+            shard,
+            report,
+            end,
+        } = self;
+        let id = shard.id;
+        let prepared = prepare(cpu, net);
+        let (made, net) = match prepared {
+            Ok(parts) => parts,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return None;
+            }
+        };
+        links.bell().set_ring(net.ring_descriptor());
+        let _ = report.send(Ok(()));
+        drop(report);
+        // An error: another core could not start, and the main thread has given up.
+        gate.recv().ok()?;
+        let Made { executor, rings } = made;
+        let outcome = executor.run(async move {
+            // Made here: some of its parts belong to the running executor.
+            let shard = Shard::new(shard);
+            Core::new(index, shard, net, links, rings, clock, control)
+                .run()
+                .await
+        });
+        drop(end);
+        Some(outcome.map(|(net, counters)| CoreSummary {
+            shard: id,
+            cpu,
+            net,
+            counters,
+        }))
+    }
+}
+
+/// Makes what a core needs of the kernel.
+fn prepare(cpu: usize, net: NetSettings) -> Result<(Made, Net), ServeError> {
+    // The own ring first: its errors say more about what is wrong with io_uring.
+    let net = executor::while_none_is_made(|| Net::new(net))?;
+    let made = executor::make(cpu).map_err(|reason| ServeError::Executor { reason })?;
+    Ok((made, net))
+}
+
+/// The cores' threads and how to end them.
+struct Running {
+    control: Arc<Control>,
+    threads: Vec<Option<JoinHandle<CoreOutcome>>>,
+    /// Dropped without a word, they end the cores that wait to serve.
+    go: Vec<Sender<()>>,
+}
+
+impl Running {
+    /// Waits until each core could serve.
+    fn await_reports(
+        &mut self,
+        reported: &Receiver<Result<(), ServeError>>,
+    ) -> Result<(), ServeError> {
+        for _ in 0..self.threads.len() {
+            // A core that ends without a report has panicked; its join says so.
+            reported.recv().unwrap_or_else(|_| Err(self.failure()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the cores of a failed start and waits for them.
+    fn abandon(&mut self) {
+        self.go.clear();
+        let _ = self.collect(false);
+    }
+
+    /// Waits for a signal or for a core that ends, then stops everything.
+    fn run(mut self, signals: &mut Signals) -> Result<ServeSummary, ServeError> {
+        if signals.wait(None) == Event::CoreEnded {
+            self.control.request(Stop::AtOnce);
+            return Err(self.failure());
+        }
+        info!("stopping: goodbye to all clients");
+        self.control.request(Stop::Graceful);
+        let limit = Instant::now() + self.control.shutdown_timeout() + JOIN_TIME;
+        let mut ended = 0;
+        while ended < self.threads.len() {
+            let left = limit.saturating_duration_since(Instant::now());
+            match signals.wait(Some(left)) {
+                Event::CoreEnded => ended += 1,
+                Event::StopRequested | Event::TimedOut => {
+                    warn!("stopping at once");
+                    self.control.request(Stop::AtOnce);
+                    return self.collect(true);
+                }
+            }
+        }
+        self.collect(false)
+    }
+
+    /// Joins the threads that have ended, or all.
+    fn collect(&mut self, cut_short: bool) -> Result<ServeSummary, ServeError> {
+        let mut summary = ServeSummary {
+            cores: Vec::new(),
+            cut_short,
+        };
+        for (index, thread) in self.threads.iter_mut().enumerate() {
+            let Some(thread) = thread.take_if(|thread| !cut_short || thread.is_finished()) else {
+                continue;
+            };
+            match thread.join() {
+                Ok(Some(Ok(core))) => summary.cores.push(core),
+                Ok(None) => {}
+                Ok(Some(Err(error))) => return Err(ended(index, &error.to_string())),
+                Err(_) => return Err(ended(index, "panic")),
+            }
+        }
+        Ok(summary)
+    }
+
+    /// Why a core has ended although nobody asked it to.
+    fn failure(&mut self) -> ServeError {
+        self.go.clear();
+        self.control.request(Stop::AtOnce);
+        match self.collect(false) {
+            Err(error) => error,
+            Ok(_) => ended(0, "unknown reason"),
+        }
+    }
+}
+
+impl Drop for Running {
+    /// After a failed start: no thread stays behind.
+    fn drop(&mut self) {
+        self.go.clear();
+        self.control.request(Stop::AtOnce);
+    }
+}
+
+fn ended(core: usize, reason: &str) -> ServeError {
+    ServeError::CoreEnded {
+        core,
+        reason: reason.to_owned(),
+    }
+}
