@@ -109,6 +109,13 @@ impl Swarm {
     }
 }
 
+impl Swarm {
+    /// No session's queue can reach its limit.
+    pub(crate) const fn is_lossless(&self) -> bool {
+        self.limits.queued_messages_max > 100_000
+    }
+}
+
 fn features(random: &mut Random) -> Features {
     let versions = match random.below(5) {
         0 => vec![Version::V311],

@@ -50,7 +50,7 @@ impl Auditor {
         case.check_dup()?;
         case.check_count(receiver, id)?;
         let surely_live = case.is_surely_live();
-        let is_ordered = case.is_ordered();
+        let is_ordered = case.is_ordered(self.lossless);
         let surely_replay = case.is_surely_replay();
         let retransmitted = message.transmissions > 1;
         let (publisher, qos, retain) = (message.publisher, message.qos, message.retain);
@@ -156,12 +156,12 @@ impl Case<'_> {
         self.publish.retain && !self.candidates.iter().any(|it| it.retain_as_published)
     }
 
-    /// A message that its publisher sent again is new to a subscription that was made between;
-    /// only one that existed before must get it in its place.
-    fn is_ordered(&self) -> bool {
+    /// A message that its publisher sent again may come late where its first copy was dropped, or
+    /// came before the subscription.
+    fn is_ordered(&self, lossless: bool) -> bool {
         let got = self.publish.qos;
-        self.message.transmissions == 1
-            || self.sure().any(|it| it.qos.min(self.message.qos) == got)
+        let first_copy = |it: &Subscription| it.qos.min(self.message.qos) == got;
+        self.message.transmissions == 1 || lossless && got > 0 && self.sure().any(first_copy)
     }
 
     /// The smaller of the published QoS and the highest matching subscription's [MQTT-3.8.4-8].

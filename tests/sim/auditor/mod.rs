@@ -65,6 +65,7 @@ pub(crate) struct DeliveredOn {
 pub(crate) struct Auditor {
     messages: Vec<Message>,
     pub(crate) receivers: Vec<Receiver>,
+    lossless: bool,
     pub(crate) deliveries: u64,
     /// Deliveries with QoS 1 or more so far, and the one to be overlooked on purpose.
     reliable: u64,
@@ -72,9 +73,17 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
-    pub(crate) fn new(client_count: usize) -> Self {
+    /// `lossless`: no queue's limit can be reached.
+    pub(crate) fn new(client_count: usize, lossless: bool) -> Self {
         let receivers = (0..client_count).map(|_| Receiver::default()).collect();
-        Self { messages: Vec::new(), receivers, deliveries: 0, reliable: 0, overlooked: None }
+        Self {
+            messages: Vec::new(),
+            receivers,
+            lossless,
+            deliveries: 0,
+            reliable: 0,
+            overlooked: None,
+        }
     }
 
     pub(crate) fn message(&self, id: u32) -> Option<&Message> {

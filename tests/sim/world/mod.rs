@@ -96,7 +96,7 @@ impl World {
             nodes: (0..count).map(|index| new_node(seed, index, &swarm)).collect(),
             links: Links::new(count),
             network: Vec::new(),
-            auditor: Auditor::new(clients.len()),
+            auditor: Auditor::new(clients.len(), swarm.is_lossless()),
             clients,
             rude,
             trace,
