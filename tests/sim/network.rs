@@ -179,10 +179,14 @@ impl Connection {
 
     /// Neither end has anything under way.
     pub(crate) fn is_quiet(&self) -> bool {
+        let planned = self.read_planned || self.write_planned || self.client_read_planned;
         match self.place {
             Place::Gone => !self.is_read() || self.down.is_quiet(),
             Place::At { .. } => {
-                self.up.is_quiet() && self.down.is_quiet() && self.transmit.is_none()
+                !planned
+                    && self.up.is_quiet()
+                    && self.down.is_quiet()
+                    && self.transmit.is_none()
             }
             _ => false,
         }

@@ -436,7 +436,7 @@ impl World {
     }
 
     fn link_delay(&mut self) -> Duration {
-        let mut delay = self.schedule.random().below(2 * self.swarm.link_delay_us);
+        let mut delay = self.delay(self.swarm.link_delay_us);
         if !self.calm && self.faults.chance(self.swarm.faults.slow_link, 10_000) {
             delay += self.faults.below(200_000);
         }
@@ -444,6 +444,13 @@ impl World {
     }
 
     pub(super) fn network_delay(&mut self) -> Duration {
-        Duration::from_micros(self.schedule.random().below(2 * self.swarm.network_delay_us))
+        Duration::from_micros(self.delay(self.swarm.network_delay_us))
+    }
+
+    /// Microseconds around `mean`; few once the faults are over, as thousands of messages may have
+    /// to go through a window of one.
+    fn delay(&mut self, mean: u64) -> u64 {
+        let mean = if self.calm { mean.min(100) } else { mean };
+        self.schedule.random().below(2 * mean)
     }
 }

@@ -29,6 +29,10 @@ impl World {
         if let Some(connection) = open {
             return Some(format!("#{connection}: {:?}", self.network[connection]));
         }
+        let planned = self.nodes.iter().position(|node| node.turn_planned || node.timeout_planned);
+        if let Some(shard) = planned {
+            return Some(format!("shard {shard} has its turn"));
+        }
         let shard = self.nodes.iter().position(|node| !node.shard.is_settled());
         shard.map(|shard| format!("shard {shard} is not settled"))
     }
