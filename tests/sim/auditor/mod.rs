@@ -1,0 +1,273 @@
+//! The judge: holds what every client published, subscribed and received, and says what the
+//! specification or the broker's own promises forbid.
+//!
+//! Safety is judged at every delivery (`delivery`), completeness when the world has come to rest
+//! (`settled`, `retained`). Knows nothing of the broker's inside.
+
+pub(crate) mod delivery;
+pub(crate) mod history;
+pub(crate) mod retained;
+pub(crate) mod settled;
+#[cfg(test)]
+mod tests;
+
+use crate::model::{Coverage, Fate, Message, Subscription};
+use crate::wire::{Filter, Publish};
+use history::{Attempt, History, WillFacts};
+use ringway::base::time::Instant;
+use ringway::shard::interface::CloseCause;
+use std::collections::BTreeMap;
+
+/// What one client's session received of one message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Received {
+    /// Copies that were not repetitions of a QoS 1 message (DUP).
+    pub(crate) fresh: u32,
+}
+
+/// A delivered topic's order: publisher, topic, published QoS, delivered QoS.
+type OrderKey = (usize, String, u8, u8);
+
+/// What one client's present session knows.
+#[derive(Debug, Default)]
+pub(crate) struct Receiver {
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) coverage: BTreeMap<String, Coverage>,
+    pub(crate) received: BTreeMap<u32, Received>,
+    newest: BTreeMap<OrderKey, u32>,
+    newest_retained: BTreeMap<(usize, String, u8), u32>,
+    pub(crate) history: History,
+    /// Largest packet that the client accepts.
+    pub(crate) packet_bytes_max: Option<u32>,
+}
+
+impl Receiver {
+    /// The session is over: nothing of it may come any more.
+    fn forget_session(&mut self) {
+        self.subscriptions.clear();
+        self.coverage.clear();
+        self.received.clear();
+        self.newest.clear();
+        self.newest_retained.clear();
+    }
+}
+
+/// Facts about the connection on which something was delivered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeliveredOn {
+    pub(crate) session_present: bool,
+    pub(crate) connect_sent: Instant,
+    pub(crate) connack_at: Instant,
+    pub(crate) v5: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Auditor {
+    messages: Vec<Message>,
+    pub(crate) receivers: Vec<Receiver>,
+    lossless: bool,
+    pub(crate) deliveries: u64,
+    /// Deliveries with QoS 1 or more so far, and the one to be overlooked on purpose.
+    reliable: u64,
+    pub(crate) overlooked: Option<u64>,
+}
+
+impl Auditor {
+    /// `lossless`: no queue's limit can be reached.
+    pub(crate) fn new(client_count: usize, lossless: bool) -> Self {
+        let receivers = (0..client_count).map(|_| Receiver::default()).collect();
+        Self {
+            messages: Vec::new(),
+            receivers,
+            lossless,
+            deliveries: 0,
+            reliable: 0,
+            overlooked: None,
+        }
+    }
+
+    pub(crate) fn message(&self, id: u32) -> Option<&Message> {
+        self.messages.get((id as usize).checked_sub(1)?)
+    }
+
+    pub(crate) fn message_mut(&mut self, id: u32) -> Option<&mut Message> {
+        self.messages.get_mut((id as usize).checked_sub(1)?)
+    }
+
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (u32, &Message)> {
+        (1..).zip(&self.messages)
+    }
+
+    /// The identifier of the next message.
+    pub(crate) fn next_message(&self) -> u32 {
+        self.messages.len() as u32 + 1
+    }
+
+    pub(crate) fn add_message(&mut self, message: Message) -> u32 {
+        self.messages.push(message);
+        self.messages.len() as u32
+    }
+}
+
+/// What clients do.
+impl Auditor {
+    pub(crate) fn on_connect_sent(&mut self, client: usize, attempt: Attempt) {
+        let receiver = &mut self.receivers[client];
+        if attempt.clean_start {
+            // From now on the session may be gone.
+            for subscription in &mut receiver.subscriptions {
+                subscription.leaving.get_or_insert(attempt.sent);
+            }
+            receiver.coverage.clear();
+        }
+        receiver.history.attempts.push(attempt);
+    }
+
+    pub(crate) fn on_connack(
+        &mut self,
+        client: usize,
+        connection: usize,
+        now: Instant,
+        session_present: bool,
+    ) -> Result<(), String> {
+        let receiver = &mut self.receivers[client];
+        receiver.history.check_session_present(connection, now, session_present)?;
+        if let Some(attempt) = receiver.history.of(connection) {
+            attempt.confirmed = Some(now);
+        }
+        if !session_present {
+            receiver.forget_session();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn on_disconnect_sent(
+        &mut self,
+        client: usize,
+        connection: usize,
+        code: u8,
+        expiry_s: Option<u32>,
+    ) {
+        if let Some(attempt) = self.receivers[client].history.of(connection) {
+            attempt.disconnect = Some((code, expiry_s));
+        }
+    }
+
+    /// The broker's end of a connection was closed.
+    pub(crate) fn on_ended(
+        &mut self,
+        client: usize,
+        connection: usize,
+        now: Instant,
+        cause: CloseCause,
+    ) {
+        let Some(attempt) = self.receivers[client].history.of(connection) else { return };
+        attempt.ended = Some((now, cause));
+        if let Some(WillFacts { message, .. }) = attempt.will
+            && let Some(message) = self.message_mut(message)
+        {
+            message.first_sent = now;
+            message.will = Some(Fate::Waiting);
+        }
+    }
+
+    pub(crate) fn on_subscribe_sent(
+        &mut self,
+        client: usize,
+        now: Instant,
+        filter: &Filter,
+        identifier: Option<u32>,
+    ) {
+        let receiver = &mut self.receivers[client];
+        for older in &mut receiver.subscriptions {
+            if older.filter == filter.filter && older.left.is_none() {
+                older.leaving.get_or_insert(now);
+            }
+        }
+        receiver.subscriptions.push(Subscription {
+            filter: filter.filter.clone(),
+            qos: filter.qos,
+            no_local: filter.no_local,
+            retain_as_published: filter.retain_as_published,
+            retain_handling: filter.retain_handling,
+            identifier,
+            acked: None,
+            leaving: None,
+            left: None,
+            replaced: false,
+        });
+        let fresh = Coverage { since: None, qos_min: filter.qos, no_local: filter.no_local };
+        let coverage = receiver.coverage.entry(filter.filter.clone()).or_insert(fresh);
+        coverage.qos_min = coverage.qos_min.min(filter.qos);
+        coverage.no_local |= filter.no_local;
+    }
+
+    pub(crate) fn on_suback(&mut self, client: usize, now: Instant, filter: &str) {
+        let receiver = &mut self.receivers[client];
+        let mut newest = true;
+        for subscription in receiver.subscriptions.iter_mut().rev() {
+            if subscription.filter != filter {
+                continue;
+            }
+            if std::mem::take(&mut newest) {
+                subscription.acked.get_or_insert(now);
+            } else if subscription.left.is_none() {
+                subscription.left = Some(now);
+                subscription.replaced = true;
+            }
+        }
+        if let Some(coverage) = receiver.coverage.get_mut(filter) {
+            coverage.since.get_or_insert(now);
+        }
+    }
+
+    pub(crate) fn on_unsubscribe_sent(&mut self, client: usize, now: Instant, filter: &str) {
+        let receiver = &mut self.receivers[client];
+        for subscription in &mut receiver.subscriptions {
+            if subscription.filter == filter {
+                subscription.leaving.get_or_insert(now);
+            }
+        }
+        receiver.coverage.remove(filter);
+    }
+
+    pub(crate) fn on_unsuback(&mut self, client: usize, now: Instant, filter: &str) {
+        for subscription in &mut self.receivers[client].subscriptions {
+            if subscription.filter == filter {
+                subscription.left.get_or_insert(now);
+            }
+        }
+    }
+
+    /// PUBACK or PUBREC for a message.
+    pub(crate) fn on_accepted(&mut self, message: u32, now: Instant) {
+        if let Some(message) = self.message_mut(message) {
+            message.accepted.get_or_insert(now);
+        }
+    }
+
+    /// The broker answered something that was sent after this QoS 0 message.
+    pub(crate) fn on_processed(&mut self, message: u32) {
+        if let Some(message) = self.message_mut(message) {
+            message.processed = true;
+        }
+    }
+
+    /// A PUBLISH was handed to the client's application.
+    pub(crate) fn on_delivered(
+        &mut self,
+        client: usize,
+        now: Instant,
+        topic: &str,
+        publish: &Publish,
+        on: &DeliveredOn,
+    ) -> Result<(), String> {
+        self.deliveries += 1;
+        self.reliable += u64::from(publish.qos > 0);
+        if publish.qos > 0 && self.overlooked == Some(self.reliable) {
+            return Ok(());
+        }
+        self.check_delivery(client, now, topic, publish, on)
+            .map_err(|fault| format!("client {client}: {fault}: {topic} {publish}"))
+    }
+}

@@ -1,0 +1,65 @@
+//! What must have happened once the world is at rest: everything acknowledged has reached every
+//! session that was entitled to it.
+
+use super::{Auditor, Receiver};
+use crate::model::{Fate, Message, matches};
+use ringway::base::time::Instant;
+
+/// Room for everything of a PUBLISH that is not topic name or payload.
+const HEAD_BYTES_MAX: usize = 64;
+
+impl Auditor {
+    /// Decides what should have become of the wills.
+    pub(crate) fn settle_wills(&mut self, now: Instant) {
+        let Self { messages, receivers, .. } = self;
+        for (id, message) in (1..).zip(messages) {
+            if message.will.is_some() {
+                let history = &receivers[message.publisher].history;
+                message.will = Some(history.will_fate(id, now));
+            }
+        }
+    }
+
+    /// Wills that had to be published, for the comparison with the broker's own count.
+    pub(crate) fn wills_due(&self) -> (u64, u64) {
+        let count = |wanted: &[Fate]| {
+            let is = |message: &&Message| message.will.is_some_and(|fate| wanted.contains(&fate));
+            self.messages.iter().filter(is).count() as u64
+        };
+        (count(&[Fate::Must]), count(&[Fate::Must, Fate::May]))
+    }
+
+    /// Every message that is missing at a client whose session exists.
+    /// `lossless_qos_0`: also QoS 0 messages with an identifier from `probes` on.
+    pub(crate) fn check_complete(&self, probes: u32, faults: &mut Vec<String>) {
+        for (client, receiver) in self.receivers.iter().enumerate() {
+            for (id, message) in self.messages() {
+                let least = if id >= probes { 0 } else { 1 };
+                let missing = receiver.must_have(client, message, least)
+                    && !receiver.received.contains_key(&id);
+                if missing {
+                    faults.push(format!("client {client}: message {id} is missing: {message:?}"));
+                }
+            }
+        }
+    }
+}
+
+impl Receiver {
+    fn must_have(&self, client: usize, message: &Message, least_qos: u8) -> bool {
+        if message.is_clear() || message.expiry_s.is_some() || !message.is_certain() {
+            return false;
+        }
+        let bytes = message.bytes + message.topic.len() + HEAD_BYTES_MAX;
+        if self.packet_bytes_max.is_some_and(|maximum| bytes > maximum as usize) {
+            return false;
+        }
+        let own = message.publisher == client;
+        self.coverage.iter().any(|(filter, coverage)| {
+            coverage.since.is_some_and(|since| since < message.first_sent)
+                && message.qos.min(coverage.qos_min) >= least_qos
+                && !(own && coverage.no_local)
+                && matches(filter, &message.topic)
+        })
+    }
+}

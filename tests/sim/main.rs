@@ -1,0 +1,111 @@
+//! Deterministic simulation of the whole broker but its runtime: any number of shards, their
+//! links, connections and clients from one seed, in virtual time.
+//!
+//! `SIM_SEED=7 cargo test --test sim` replays one world, `SIM_MINUTES=30` searches new ones,
+//! `SIM_SHARDS=4` fixes the number of shards, `SIM_WATCH=text` prints the lines of the trace that
+//! contain the text. A failure prints its seed and the last lines of the trace.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test: its numbers are small, its seeds come from the clock and the environment"
+)]
+
+mod auditor;
+mod client;
+mod link;
+mod model;
+mod network;
+mod schedule;
+mod swarm;
+mod trace;
+mod wire;
+mod world;
+
+use std::env::var;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use world::Sabotage;
+use world::run::{Outcome, run, run_watched};
+
+/// Worlds that are always tried, with what they once showed.
+const FIXED: &[(u64, &str)] = &[];
+
+/// Worlds of consecutive seeds that are always tried.
+const CONSECUTIVE: u64 = 40;
+/// New worlds in each run.
+const FRESH: u64 = 10;
+
+fn number(name: &str) -> Option<u64> {
+    var(name).ok()?.parse().ok()
+}
+
+fn shards() -> Option<u16> {
+    number("SIM_SHARDS").map(|count| count as u16)
+}
+
+fn check(seed: u64) -> Outcome {
+    let outcome = run(seed, shards(), None);
+    if let Some(failure) = &outcome.failure {
+        panic!("{failure}");
+    }
+    outcome
+}
+
+#[test]
+fn worlds_keep_their_promises() {
+    if let Some(seed) = number("SIM_SEED") {
+        let outcome = run_watched(seed, shards(), None, var("SIM_WATCH").ok());
+        eprintln!("seed {seed}: {} events, {} deliveries", outcome.events, outcome.deliveries);
+        assert!(outcome.failure.is_none(), "{}", outcome.failure.unwrap_or_default());
+        return;
+    }
+    for seed in FIXED.iter().map(|(seed, _)| *seed).chain(1..=CONSECUTIVE) {
+        check(seed);
+    }
+}
+
+#[test]
+fn fresh_worlds_keep_their_promises() {
+    if number("SIM_SEED").is_some() {
+        return;
+    }
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let first = clock.as_nanos() as u64;
+    eprintln!("fresh seeds from {first}");
+    let minutes = number("SIM_MINUTES").unwrap_or(0);
+    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    let mut worlds = 0;
+    while worlds < FRESH || Instant::now() < end {
+        check(first.wrapping_add(worlds));
+        worlds += 1;
+    }
+    eprintln!("{worlds} worlds");
+}
+
+#[test]
+fn same_seed_gives_the_same_history() {
+    for seed in [3, 1_000_003] {
+        let (first, second) = (run(seed, None, None), run(seed, None, None));
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert_eq!(first.events, second.events);
+        assert_ne!(first.hash, run(seed + 1, None, None).hash);
+    }
+}
+
+/// The judge sees what is wrong: a message that does not arrive, one that arrives damaged, and
+/// what was lost between two shards.
+#[test]
+fn sabotage_is_reported() {
+    for (sabotage, shards) in [
+        (Sabotage::HideDelivery(20), 1),
+        (Sabotage::FlipByte(30), 1),
+        (Sabotage::LoseBatch(9), 2),
+    ] {
+        let reported = (1..=5).any(|seed| {
+            assert!(run(seed, Some(shards), None).failure.is_none(), "seed {seed} is sound");
+            run(seed, Some(shards), Some(sabotage)).failure.is_some()
+        });
+        assert!(reported, "{sabotage:?} was not reported");
+    }
+}

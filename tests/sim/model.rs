@@ -1,0 +1,147 @@
+//! What was published and subscribed, as the clients know it: plain facts, no judgement.
+
+use ringway::base::time::Instant;
+
+/// An application message, named in its own payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) publisher: usize,
+    pub(crate) topic: String,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    /// Payload bytes; 0 for one that clears the retained message.
+    pub(crate) bytes: usize,
+    pub(crate) expiry_s: Option<u32>,
+    pub(crate) will: Option<Fate>,
+    /// Before this time it cannot have been routed. For a will: when it was due.
+    pub(crate) first_sent: Instant,
+    /// Times that the broker may have taken it for a new message.
+    pub(crate) transmissions: u32,
+    /// When the publisher knew that the broker has it (PUBACK, PUBREC).
+    pub(crate) accepted: Option<Instant>,
+    /// QoS 0: the broker answered something that was sent later on the same connection.
+    pub(crate) processed: bool,
+}
+
+/// Is a will to be published?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// The connection that carries it still exists.
+    Pending,
+    /// Due at a time that still lies ahead, unless the client comes back before.
+    Waiting,
+    Must,
+    May,
+    MustNot,
+}
+
+impl Message {
+    pub(crate) const fn is_clear(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The broker has it for sure.
+    pub(crate) fn is_certain(&self) -> bool {
+        match self.will {
+            Some(fate) => fate == Fate::Must,
+            None => self.accepted.is_some() || self.processed,
+        }
+    }
+}
+
+/// Shortest payload that can name its message.
+pub(crate) const PAYLOAD_BYTES_MIN: usize = 6;
+
+/// The payload of message `id`: its name and a pattern in which every damage shows.
+pub(crate) fn payload(id: u32, bytes: usize) -> Vec<u8> {
+    if bytes == 0 {
+        return Vec::new();
+    }
+    let mut payload = b"RW".to_vec();
+    payload.extend(id.to_be_bytes());
+    payload.extend((PAYLOAD_BYTES_MIN..bytes).map(|index| (id as usize * 7 + index) as u8));
+    payload
+}
+
+/// The message that a payload names.
+pub(crate) fn payload_id(payload: &[u8]) -> Option<u32> {
+    let rest = payload.strip_prefix(b"RW")?;
+    Some(u32::from_be_bytes(rest.get(..4)?.try_into().ok()?))
+}
+
+/// One filter of one SUBSCRIBE packet, for what may be delivered.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    pub(crate) filter: String,
+    pub(crate) qos: u8,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: u8,
+    pub(crate) identifier: Option<u32>,
+    pub(crate) acked: Option<Instant>,
+    /// From here on it may be over: UNSUBSCRIBE or a replacing SUBSCRIBE was sent.
+    pub(crate) leaving: Option<Instant>,
+    /// From here on it is over.
+    pub(crate) left: Option<Instant>,
+    /// By another SUBSCRIBE with the same filter, not by UNSUBSCRIBE: the retained messages asked
+    /// for with these options may still come.
+    pub(crate) replaced: bool,
+}
+
+/// One filter of a session, for what must be delivered: unbroken from the first SUBACK on, however
+/// often it was replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct Coverage {
+    pub(crate) since: Option<Instant>,
+    pub(crate) qos_min: u8,
+    pub(crate) no_local: bool,
+}
+
+/// The specification's matching (section 4.7), as plainly as can be.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut topic = topic.split('/');
+    for level in filter.split('/') {
+        match (level, topic.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (level, Some(name)) if level == name => {}
+            _ => return false,
+        }
+    }
+    topic.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_specified() {
+        for (filter, topic, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a", false),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("#", "a/b", true),
+            ("#", "$own/a", false),
+            ("+/a", "$own/a", false),
+            ("$own/#", "$own/a", true),
+            ("+", "a/", false),
+            ("+/+", "a/", true),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn payload_names_its_message() {
+        assert_eq!(payload_id(&payload(77, 40)), Some(77));
+        assert_eq!(payload_id(&payload(1, PAYLOAD_BYTES_MIN)), Some(1));
+        assert_eq!(payload_id(b""), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! What a seed makes of its world: which features are used, which faults happen, and the sizes.
+//!
+//! Not every world has everything: a fault or a feature that is always there hides the errors
+//! that show only without it.
+
+use crate::wire::Version;
+use ringway::base::random::Random;
+use ringway::config::limits::{Limits, QueueFullPolicy};
+use std::time::Duration;
+
+/// Weights of faults, each in one of 10,000 of the occasions where it may happen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) reset: u64,
+    pub(crate) close_without_disconnect: u64,
+    pub(crate) half_close: u64,
+    pub(crate) vanish: u64,
+    pub(crate) stall: u64,
+    /// Reads that take only a part of what is there.
+    pub(crate) split_read: u64,
+    /// Writes that take less than there is room for.
+    pub(crate) short_write: u64,
+    /// Bytes fed although the shard asked for a pause: they had been received already.
+    pub(crate) feed_paused: u64,
+    /// Timers that fire late.
+    pub(crate) late_timer: u64,
+    /// Batches that take long.
+    pub(crate) slow_link: u64,
+}
+
+/// What clients use.
+#[derive(Clone, Debug)]
+pub(crate) struct Features {
+    pub(crate) qos_max: u8,
+    pub(crate) versions: Vec<Version>,
+    pub(crate) retained: bool,
+    pub(crate) wills: bool,
+    pub(crate) will_delay: bool,
+    pub(crate) takeover: bool,
+    pub(crate) clean_start: bool,
+    pub(crate) session_expiry: bool,
+    pub(crate) aliases_in: bool,
+    pub(crate) aliases_out: bool,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: bool,
+    pub(crate) message_expiry: bool,
+    pub(crate) unsubscribe: bool,
+    pub(crate) wildcards: bool,
+    pub(crate) identifiers: bool,
+    pub(crate) disconnect: bool,
+    pub(crate) long_sleeps: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) lazy_acks: bool,
+    pub(crate) small_packets: bool,
+    pub(crate) large_payloads: bool,
+}
+
+/// One world's settings, drawn from its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Swarm {
+    pub(crate) shard_count: u16,
+    pub(crate) client_count: usize,
+    pub(crate) rude_count: usize,
+    /// What each client does before the faults end.
+    pub(crate) actions: usize,
+    pub(crate) topic_count: usize,
+    pub(crate) features: Features,
+    pub(crate) faults: Faults,
+    pub(crate) limits: Limits,
+    pub(crate) down_bytes_max: usize,
+    pub(crate) network_delay_us: u64,
+    pub(crate) link_delay_us: u64,
+    pub(crate) pace_us: u64,
+    /// Smallest Receive Maximum that clients announce.
+    pub(crate) receive_maximum: u16,
+    /// Invariants are checked at every event, not at every 64th.
+    pub(crate) small: bool,
+}
+
+impl Swarm {
+    pub(crate) fn draw(seed: u64, shard_count: Option<u16>) -> Self {
+        let mut random = Random::new(seed ^ 0x5745_A12D);
+        let random = &mut random;
+        let shards = *one_of(&[1, 1, 2, 2, 2, 3, 4, 8], random);
+        let client_count = 2 + match random.below(10) {
+            0 => random.below(48),
+            1..=3 => random.below(14),
+            _ => random.below(6),
+        } as usize;
+        let actions = 40 + random.below(2_000 / client_count as u64 + 60) as usize;
+        let calm_world = random.chance(1, 8);
+        Self {
+            shard_count: shard_count.unwrap_or(shards),
+            client_count,
+            rude_count: random.below(4) as usize,
+            actions,
+            topic_count: 1 + random.below(6) as usize,
+            features: features(random),
+            faults: if calm_world { Faults::default() } else { faults(random) },
+            limits: limits(random),
+            down_bytes_max: *one_of(&[64, 300, 2_000, 16_000, 200_000], random),
+            network_delay_us: *one_of(&[1, 50, 1_000, 20_000], random),
+            link_delay_us: *one_of(&[1, 20, 500, 5_000], random),
+            pace_us: *one_of(&[10, 200, 2_000, 20_000], random),
+            receive_maximum: *one_of(&[1, 2, 5, 10, 100], random),
+            small: client_count <= 10,
+        }
+    }
+}
+
+impl Swarm {
+    /// No session's queue can reach its limit.
+    pub(crate) const fn is_lossless(&self) -> bool {
+        self.limits.queued_messages_max > 100_000
+    }
+}
+
+fn features(random: &mut Random) -> Features {
+    let versions = match random.below(5) {
+        0 => vec![Version::V311],
+        1 | 2 => vec![Version::V5],
+        _ => vec![Version::V5, Version::V311, Version::V5, Version::V31],
+    };
+    let mut often = || random.chance(2, 3);
+    Features {
+        versions,
+        retained: often(),
+        wills: often(),
+        will_delay: often(),
+        takeover: often(),
+        clean_start: often(),
+        session_expiry: often(),
+        aliases_in: often(),
+        aliases_out: often(),
+        no_local: often(),
+        retain_as_published: often(),
+        retain_handling: often(),
+        message_expiry: often() && often(),
+        unsubscribe: often(),
+        wildcards: often(),
+        identifiers: often(),
+        disconnect: often(),
+        long_sleeps: often(),
+        keep_alive: often(),
+        lazy_acks: often(),
+        small_packets: often() && often() && often(),
+        large_payloads: often() && often(),
+        qos_max: *one_of(&[0, 1, 2, 2, 2, 2], random),
+    }
+}
+
+fn faults(random: &mut Random) -> Faults {
+    let mut weight = |choices: &[u64]| *one_of(choices, random);
+    Faults {
+        reset: weight(&[0, 20, 200, 800]),
+        close_without_disconnect: weight(&[0, 20, 200]),
+        half_close: weight(&[0, 0, 50]),
+        vanish: weight(&[0, 0, 20, 100]),
+        stall: weight(&[0, 50, 500]),
+        split_read: weight(&[0, 1_000, 8_000]),
+        short_write: weight(&[0, 1_000, 8_000]),
+        feed_paused: weight(&[0, 3_000]),
+        late_timer: weight(&[0, 3_000]),
+        slow_link: weight(&[0, 100, 2_000]),
+    }
+}
+
+fn limits(random: &mut Random) -> Limits {
+    let tiny_queue = random.chance(1, 5);
+    let mut one = |choices: &[u32]| *one_of(choices, random);
+    let queued_messages_max = if tiny_queue { one(&[1, 2, 8, 30]) } else { 1_000_000 };
+    Limits {
+        connect_timeout: Duration::from_secs(5),
+        send_timeout: Duration::from_secs(5),
+        receive_maximum: one(&[1, 2, 5, 10, 1_024]) as u16,
+        inflight_max: one(&[1, 2, 5, 10, 1_024]) as u16,
+        topic_alias_maximum: one(&[0, 1, 2, 32]) as u16,
+        outbound_topic_alias_maximum: one(&[0, 1, 2, 16]) as u16,
+        keep_alive_max_s: one(&[u16::MAX as u32, u16::MAX as u32, 20]) as u16,
+        session_expiry_max_s: one(&[u32::MAX, u32::MAX, 20, 100]),
+        queued_messages_max,
+        queued_bytes_max: u64::MAX / 4,
+        queue_full: match one(&[0, 1]) {
+            0 => QueueFullPolicy::DropOldest,
+            _ => QueueFullPolicy::DropNewest,
+        },
+        send_queue_bytes_max: one(&[64, 500, 4_000, 1 << 20]),
+        link_bytes_max: one(&[100, 1_000, 50_000, 1 << 20]),
+        link_messages_max: one(&[1, 2, 10, 8_192]),
+        packet_bytes_max: 100_000,
+        connect_packet_bytes_max: 20_000,
+        ..Limits::default()
+    }
+}
+
+pub(crate) fn one_of<'a, T>(choices: &'a [T], random: &mut Random) -> &'a T {
+    &choices[random.below(choices.len() as u64) as usize]
+}
