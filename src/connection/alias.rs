@@ -88,12 +88,13 @@ impl OutboundAliases {
     }
 
     /// Chooses for a topic name with the given hash; the PUBLISH must then really be sent.
-    pub fn choose(&mut self, hash: u64, topic_name: &[u8]) -> OutboundAlias {
+    /// `may_set`: a new alias, which makes the packet longer, still fits.
+    pub fn choose(&mut self, hash: u64, topic_name: &[u8], may_set: bool) -> OutboundAlias {
         let known = |(other, name): &(u64, Box<[u8]>)| *other == hash && **name == *topic_name;
         if let Some(index) = self.names.iter().position(known) {
             return OutboundAlias::Use(Self::alias(index));
         }
-        if self.names.len() < usize::from(self.maximum) {
+        if may_set && self.names.len() < usize::from(self.maximum) {
             self.names.push((hash, topic_name.into()));
             return OutboundAlias::Set(Self::alias(self.names.len() - 1));
         }

@@ -138,11 +138,12 @@ fn inbound_alias_stands_for_the_name_it_was_set_to_last() {
 #[test]
 fn outbound_aliases_stop_at_the_clients_maximum() {
     let mut aliases = OutboundAliases::new(2);
-    assert_eq!(aliases.choose(1, b"a"), OutboundAlias::Set(1));
-    assert_eq!(aliases.choose(1, b"collision"), OutboundAlias::Set(2));
-    assert_eq!(aliases.choose(3, b"c"), OutboundAlias::None);
-    assert_eq!(aliases.choose(1, b"a"), OutboundAlias::Use(1));
-    assert_eq!(aliases.choose(1, b"collision"), OutboundAlias::Use(2));
+    assert_eq!(aliases.choose(1, b"a", false), OutboundAlias::None);
+    assert_eq!(aliases.choose(1, b"a", true), OutboundAlias::Set(1));
+    assert_eq!(aliases.choose(1, b"collision", true), OutboundAlias::Set(2));
+    assert_eq!(aliases.choose(3, b"c", true), OutboundAlias::None);
+    assert_eq!(aliases.choose(1, b"a", true), OutboundAlias::Use(1));
+    assert_eq!(aliases.choose(1, b"collision", true), OutboundAlias::Use(2));
 }
 
 // [MQTT-4.6.0-2]

@@ -45,6 +45,12 @@ pub(super) enum WhenSlow {
     Keep,
 }
 
+/// What a first use of an alias adds to a head, whichever alias it is.
+const LARGEST_ALIAS: Option<TopicAliasUse> = Some(TopicAliasUse {
+    alias: u16::MAX,
+    send_name: true,
+});
+
 /// More than any PUBLISH head adds to topic name, properties and payload, identifiers aside.
 const HEAD_BYTES_MAX: usize = 32;
 
@@ -317,7 +323,7 @@ struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// Does the packet respect the client's Maximum Packet Size [MQTT-3.1.2-24]? Measured without
-    /// an alias, which could only make it smaller by the name.
+    /// an alias: one is set only if it fits, and is shorter than the name when used instead.
     fn fits(&self, connection: &Connection) -> bool {
         let maximum = connection.client_packet_bytes_max as usize;
         let message = &*self.delivery.message;
@@ -364,17 +370,20 @@ impl Outgoing<'_> {
             && let Some(aliases) = &mut connection.outbound_aliases
         {
             let topic_name = message.topic_name_bytes();
-            head.topic_alias = match aliases.choose(alias_hash(topic_name), topic_name) {
-                OutboundAlias::None => None,
-                OutboundAlias::Set(alias) => Some(TopicAliasUse {
-                    alias,
-                    send_name: true,
-                }),
-                OutboundAlias::Use(alias) => Some(TopicAliasUse {
-                    alias,
-                    send_name: false,
-                }),
+            // [MQTT-3.1.2-24] holds for the packet with its new alias, too.
+            let largest = PublishHead {
+                topic_alias: LARGEST_ALIAS,
+                ..head
             };
+            let maximum = connection.client_packet_bytes_max as usize;
+            let may_set = publish_bytes(message, &largest, version) <= maximum;
+            let (alias, send_name) =
+                match aliases.choose(alias_hash(topic_name), topic_name, may_set) {
+                    OutboundAlias::None => (None, true),
+                    OutboundAlias::Set(alias) => (Some(alias), true),
+                    OutboundAlias::Use(alias) => (Some(alias), false),
+                };
+            head.topic_alias = alias.map(|alias| TopicAliasUse { alias, send_name });
         }
         wire.enqueue(id, connection, |out| {
             encode_publish_head(message, &head, version, out)
