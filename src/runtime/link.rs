@@ -101,9 +101,10 @@ impl Links {
         let Some(link) = self.link_mut(peer) else {
             return;
         };
+        let wakes = batch.wants_return();
         let pushed = link.returned_out.push(batch);
         assert!(pushed.is_ok(), "more batches returned than were sent");
-        link.sent = true;
+        link.sent |= wakes;
     }
 
     /// The next batch of our own that `peer` has emptied.

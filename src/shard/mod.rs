@@ -340,7 +340,9 @@ impl Shard {
     pub fn poll_peer_batch(&mut self) -> Option<(ShardId, Box<PeerBatch>)> {
         self.send_barrier();
         for index in self.peers() {
-            if let Some(batch) = self.links[index].poll_batch() {
+            let Self { links, limits, .. } = self;
+            let (bytes, messages) = (limits.link_bytes_max, limits.link_messages_max);
+            if let Some(batch) = links[index].poll_batch(bytes, messages) {
                 #[allow(clippy::cast_possible_truncation, reason = "below shard_count, a u16")]
                 return Some((ShardId(index as u16), batch));
             }

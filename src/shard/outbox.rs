@@ -95,7 +95,11 @@ impl Link {
     }
 
     /// The next batch to hand to the driver, if there is something to say and a batch may leave.
-    pub(super) fn poll_batch(&mut self) -> Option<Box<PeerBatch>> {
+    pub(super) fn poll_batch(
+        &mut self,
+        bytes_max: u32,
+        messages_max: u32,
+    ) -> Option<Box<PeerBatch>> {
         let nothing_new = self.current.len() == 0 && !self.report_due;
         if nothing_new || self.under_way >= BATCHES_UNDER_WAY_MAX {
             return None;
@@ -110,6 +114,8 @@ impl Link {
         self.under_way += 1;
         self.under_way_bytes += batch.sent_bytes;
         self.under_way_messages += batch.sent_messages;
+        let few_left = self.under_way * 2 >= BATCHES_UNDER_WAY_MAX;
+        batch.wants_return = few_left || !self.has_room(bytes_max, messages_max);
         Some(batch)
     }
 

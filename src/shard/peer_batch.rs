@@ -27,6 +27,8 @@ pub struct PeerBatch {
     pub(super) accepted: u64,
     /// Some message in here is waited for.
     pub(super) wants_acceptance: bool,
+    /// The sender may wait for the batch to come home; stays when the receiver empties the batch.
+    pub(super) wants_return: bool,
     /// Size when it was sent; stays when the receiver empties the batch.
     pub(super) sent_bytes: usize,
     pub(super) sent_messages: usize,
@@ -104,6 +106,13 @@ pub(super) struct RetainedQuery {
 }
 
 impl PeerBatch {
+    /// Whether the sender is to be woken when it gets this emptied batch back. If not, it finds
+    /// the batch when it wakes for another reason: half of the doorbells are saved.
+    #[must_use]
+    pub const fn wants_return(&self) -> bool {
+        self.wants_return
+    }
+
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
