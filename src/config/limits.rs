@@ -97,7 +97,7 @@ impl Default for Limits {
             wildcard_available: true,
             connections_max: 4_000_000,
             sessions_max: 4_000_000,
-            subscriptions_per_session_max: 1_000_000,
+            subscriptions_per_session_max: 100_000,
             inflight_max: 1024,
             queued_messages_max: 10_000,
             queued_bytes_max: 16 << 20,

@@ -1,19 +1,14 @@
-//! A message to the sessions of this shard: match, merge, window or queue, encode.
+//! A message to the sessions of this shard: match, merge, then window or queue.
+//!
+//! How one PUBLISH is encoded for one client is in `outgoing`.
 
 use super::Shard;
+use super::outgoing::{Desk, Line};
 use super::subscribe::Subscription;
-use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::codec::{
-    Ack, AckKind, Message, PacketId, ProtocolVersion, PublishHead, QosLevel, ReasonCode,
-    SharedMessage, TopicAliasUse, encode_ack, encode_publish_head, publish_bytes,
-};
-use crate::config::limits::Limits;
-use crate::connection::Connection;
-use crate::connection::alias::OutboundAlias;
+use crate::codec::{QosLevel, SharedMessage};
 use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
-use crate::session::outbound::{QueueLimits, Stage};
-use std::hash::Hasher;
+use crate::session::outbound::{Outbound, QueueLimits};
 
 /// What the matching subscriptions of one session make of a message.
 #[derive(Clone, Debug)]
@@ -44,15 +39,6 @@ pub(super) enum WhenSlow {
     /// Sent all the same: whoever offers it asks for room himself.
     Keep,
 }
-
-/// What a first use of an alias adds to a head, whichever alias it is.
-const LARGEST_ALIAS: Option<TopicAliasUse> = Some(TopicAliasUse {
-    alias: u16::MAX,
-    send_name: true,
-});
-
-/// More than any PUBLISH head adds to topic name, properties and payload, identifiers aside.
-const HEAD_BYTES_MAX: usize = 32;
 
 impl Shard {
     /// Delivers to the matching sessions of this shard; returns how many there were. `publisher`
@@ -139,272 +125,81 @@ impl Shard {
         delivery: Delivery,
         when_slow: WhenSlow,
     ) {
-        let Self {
-            sessions,
-            connections,
-            limits,
-            wire,
-            messages,
-            counters,
-            ..
-        } = self;
-        let Some(session) = sessions.get_mut(session_index) else {
+        let queue_limits = self.queue_limits();
+        let Some((outbound, receiver)) = self.receiver(now, session_index) else {
             return;
         };
-        let connection = session
-            .connection
-            .and_then(|id| Some((id, connections.get_named_mut(id.index, id.generation)?)));
-        let can_take = |connection: &Connection| {
-            connection.send_bytes() < limits.send_queue_bytes_max as usize
-        };
+        let Receiver { mut desk, line } = receiver;
         if delivery.qos == QosLevel::AtMostOnce {
-            match connection {
-                None => counters.drops_offline += 1,
-                Some((_, connection)) if when_slow == WhenSlow::Drop && !can_take(connection) => {
-                    counters.drops_slow_consumer += 1;
+            match line {
+                None => desk.drop_offline(delivery),
+                Some(line) if when_slow == WhenSlow::Drop && !desk.can_send_to(&line) => {
+                    desk.drop_slow(delivery);
                 }
-                Some((id, connection)) => {
-                    let outgoing = Outgoing {
-                        delivery: &delivery,
-                        packet_id: None,
-                        dup: false,
-                    };
-                    if outgoing.fits(connection) {
-                        outgoing.enqueue(now, id, connection, wire);
-                        counters.messages_sent += 1;
-                    } else {
-                        counters.drops_too_large += 1;
-                    }
-                }
+                Some(mut line) => desk.send_once(&mut line, delivery),
             }
-            messages.release(delivery.message);
             return;
         }
-        if let Some((id, connection)) = connection
-            && session.outbound.can_send(connection.window)
-            && can_take(connection)
+        if let Some(mut line) = line
+            && outbound.can_send(line.connection.window)
+            && desk.can_send_to(&line)
         {
-            if !(Outgoing {
-                delivery: &delivery,
-                packet_id: None,
-                dup: false,
-            })
-            .fits(connection)
-            {
-                counters.drops_too_large += 1;
-                messages.release(delivery.message);
-                return;
-            }
-            let packet_id = Some(session.outbound.send(delivery.clone()));
-            Outgoing {
-                delivery: &delivery,
-                packet_id,
-                dup: false,
-            }
-            .enqueue(now, id, connection, wire);
-            counters.messages_sent += 1;
-            messages.release(delivery.message);
-            return;
+            desk.send_in_flight(&mut line, outbound, delivery);
+        } else {
+            desk.queue(outbound, delivery, &queue_limits);
         }
-        counters.messages_queued += 1;
-        session
-            .outbound
-            .enqueue(delivery, &queue_limits(limits), |dropped| {
-                counters.drops_queue_full += 1;
-                messages.release(dropped.message);
-            });
     }
 
     /// Sends what waits for a session as far as its window and its socket allow: first what was
     /// in flight on an earlier connection, then the queue.
     pub(super) fn pump(&mut self, now: Instant, session_index: u32) {
-        let Self {
-            sessions,
-            connections,
-            limits,
-            wire,
-            messages,
-            counters,
-            ..
-        } = self;
-        let Some(session) = sessions.get_mut(session_index) else {
+        let Some((outbound, receiver)) = self.receiver(now, session_index) else {
             return;
         };
-        let Some(id) = session.connection else { return };
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
-            return;
-        };
-        let can_take = |connection: &Connection| {
-            connection.send_bytes() < limits.send_queue_bytes_max as usize
-        };
-        while can_take(connection)
-            && let Some(inflight) = session.outbound.next_resend(connection.window)
+        let Receiver { mut desk, line } = receiver;
+        let Some(mut line) = line else { return };
+        while desk.can_send_to(&line) && desk.send_again(&mut line, outbound) {}
+        while desk.can_send_to(&line)
+            && let Some(delivery) = desk.dequeue(&line, outbound)
         {
-            let packet_id = Some(inflight.packet_id);
-            match (&inflight.delivery, inflight.stage) {
-                (Some(delivery), _) => {
-                    // [MQTT-3.3.1-1]
-                    let dup = true;
-                    let outgoing = Outgoing {
-                        delivery,
-                        packet_id,
-                        dup,
-                    };
-                    if outgoing.fits(connection) {
-                        outgoing.enqueue(now, id, connection, wire);
-                        counters.messages_sent += 1;
-                    } else {
-                        // The client takes less than on its earlier connection [MQTT-3.1.2-25].
-                        let packet_id = inflight.packet_id;
-                        counters.drops_too_large += 1;
-                        if let Some(delivery) = session.outbound.discard(packet_id) {
-                            messages.release(delivery.message);
-                        }
-                    }
-                }
-                (None, Stage::AwaitPubComp) => {
-                    let ack = Ack::new(inflight.packet_id, ReasonCode::Success);
-                    let version = connection.version;
-                    wire.enqueue(id, connection, |out| {
-                        encode_ack(AckKind::PubRel, &ack, version, out);
-                    });
-                }
-                (None, _) => {}
-            }
-        }
-        while can_take(connection)
-            && let Some(delivery) =
-                session
-                    .outbound
-                    .dequeue(now, connection.window, |expired: Delivery| {
-                        counters.drops_expired += 1;
-                        messages.release(expired.message);
-                    })
-        {
-            if !(Outgoing {
-                delivery: &delivery,
-                packet_id: None,
-                dup: false,
-            })
-            .fits(connection)
-            {
-                counters.drops_too_large += 1;
-                messages.release(delivery.message);
-                continue;
-            }
-            let packet_id = Some(session.outbound.send(delivery.clone()));
-            Outgoing {
-                delivery: &delivery,
-                packet_id,
-                dup: false,
-            }
-            .enqueue(now, id, connection, wire);
-            counters.messages_sent += 1;
-            messages.release(delivery.message);
-        }
-    }
-}
-
-/// The session's own limits, as its queue wants them.
-fn queue_limits(limits: &Limits) -> QueueLimits {
-    QueueLimits {
-        messages_max: limits.queued_messages_max,
-        bytes_max: limits.queued_bytes_max,
-        policy: limits.queue_full,
-    }
-}
-
-/// One PUBLISH towards one client.
-struct Outgoing<'a> {
-    delivery: &'a Delivery,
-    packet_id: Option<PacketId>,
-    dup: bool,
-}
-
-impl Outgoing<'_> {
-    /// Does the packet respect the client's Maximum Packet Size [MQTT-3.1.2-24]? Measured without
-    /// an alias: one is set only if it fits, and is shorter than the name when used instead.
-    fn fits(&self, connection: &Connection) -> bool {
-        let maximum = connection.client_packet_bytes_max as usize;
-        let message = &*self.delivery.message;
-        let identifiers = &self.delivery.subscription_identifiers;
-        if message.bytes() + HEAD_BYTES_MAX + identifiers.len() * 5 <= maximum {
-            return true;
-        }
-        let packet_id = (self.delivery.qos != QosLevel::AtMostOnce)
-            .then(|| PacketId::new(u16::MAX))
-            .flatten();
-        let head = PublishHead {
-            packet_id,
-            ..self.head(message.expires_at().map(|_| 0))
-        };
-        publish_bytes(message, &head, connection.version) <= maximum
-    }
-
-    fn head(&self, message_expiry_interval_s: Option<u32>) -> PublishHead<'_> {
-        PublishHead {
-            dup: self.dup,
-            qos: self.delivery.qos,
-            retain: self.delivery.retain,
-            packet_id: self.packet_id,
-            topic_alias: None,
-            subscription_identifiers: &self.delivery.subscription_identifiers,
-            message_expiry_interval_s,
+            desk.send_in_flight(&mut line, outbound, delivery);
         }
     }
 
-    /// Own head, shared tail, dirty once.
-    fn enqueue(
-        &self,
+    /// A session's outbound state, and what is needed to send to its client.
+    fn receiver(
+        &mut self,
         now: Instant,
-        id: ConnectionId,
-        connection: &mut Connection,
-        wire: &mut super::wire::Wire,
-    ) {
-        let message = &self.delivery.message;
-        let mut head = self.head(remaining_expiry_s(now, message));
-        let version = connection.version;
-        // Not at QoS 2: MQTT.js (5.16) does not resolve the alias of such a message.
-        if version == ProtocolVersion::V5
-            && self.delivery.qos != QosLevel::ExactlyOnce
-            && let Some(aliases) = &mut connection.outbound_aliases
-        {
-            let topic_name = message.topic_name_bytes();
-            // [MQTT-3.1.2-24] holds for the packet with its new alias, too.
-            let largest = PublishHead {
-                topic_alias: LARGEST_ALIAS,
-                ..head
-            };
-            let maximum = connection.client_packet_bytes_max as usize;
-            let may_set = publish_bytes(message, &largest, version) <= maximum;
-            let (alias, send_name) =
-                match aliases.choose(alias_hash(topic_name), topic_name, may_set) {
-                    OutboundAlias::None => (None, true),
-                    OutboundAlias::Set(alias) => (Some(alias), true),
-                    OutboundAlias::Use(alias) => (Some(alias), false),
-                };
-            head.topic_alias = alias.map(|alias| TopicAliasUse { alias, send_name });
-        }
-        wire.enqueue(id, connection, |out| {
-            encode_publish_head(message, &head, version, out)
+        session_index: u32,
+    ) -> Option<(&mut Outbound, Receiver<'_>)> {
+        let session = self.sessions.get_mut(session_index)?;
+        let desk = Desk {
+            now,
+            send_queue_bytes_max: self.limits.send_queue_bytes_max as usize,
+            wire: &mut self.wire,
+            messages: &mut self.messages,
+            counters: &mut self.counters,
+        };
+        let connections = &mut self.connections;
+        let line = session.connection.and_then(|id| {
+            let connection = connections.get_named_mut(id.index, id.generation)?;
+            Some(Line { id, connection })
         });
-        connection
-            .send_queue(&mut wire.pool)
-            .append_tail(message, version, &mut wire.pool);
+        Some((&mut session.outbound, Receiver { desk, line }))
+    }
+
+    const fn queue_limits(&self) -> QueueLimits {
+        QueueLimits {
+            messages_max: self.limits.queued_messages_max,
+            bytes_max: self.limits.queued_bytes_max,
+            policy: self.limits.queue_full,
+        }
     }
 }
 
-/// The Message Expiry Interval less the time the message has waited here [MQTT-3.3.2-6], rounded
-/// up: a message that is still delivered has not expired.
-fn remaining_expiry_s(now: Instant, message: &Message) -> Option<u32> {
-    let left = message.expires_at()?.saturating_since(now);
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    Some(u32::try_from(seconds).unwrap_or(u32::MAX))
-}
-
-/// Any quick hash will do: names are compared behind it, and the table is small.
-fn alias_hash(topic_name: &[u8]) -> u64 {
-    let mut hasher = ahash::AHasher::default();
-    hasher.write(topic_name);
-    hasher.finish()
+/// Who is to receive something.
+struct Receiver<'a> {
+    desk: Desk<'a>,
+    /// `None`: the session has no connection.
+    line: Option<Line<'a>>,
 }

@@ -6,7 +6,8 @@
 //! one thread.
 //!
 //! This file holds the fields and the entry points. The rest in the order of a PUBLISH's journey:
-//! `input` (bytes to packets), `publish` (routing), `delivery` (to local sessions), `outbox` and
+//! `input` (bytes to packets), `publish` (routing), `delivery` and
+//! `outgoing` (to local sessions), `outbox` and
 //! `peer` (to and from the other shards), `acknowledge`; then `connect`, `subscribe`, `interest`,
 //! `retained`, `lookup`, `ending`, `timeout`.
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod interface;
 mod invariants;
 mod lookup;
 pub mod outbox;
+mod outgoing;
 mod peer;
 pub mod peer_batch;
 mod publish;

@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::input::Flow;
-use super::outbox::Waiter;
+use super::outbox::{Link, Waiter};
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardSet};
 use crate::base::time::Instant;
@@ -358,18 +358,7 @@ impl Shard {
             let link = &mut self.links[shard.index()];
             let number = link.push_publish(message, &mut shared);
             self.counters.messages_forwarded += 1;
-            if let Some(Publisher {
-                connection,
-                ack_number,
-            }) = publisher
-            {
-                link.wait(Waiter {
-                    number,
-                    connection,
-                    ack_number,
-                });
-                open += 1;
-            }
+            open += await_acceptance(link, number, publisher);
         }
         if !destinations.retain {
             return open;
@@ -381,18 +370,23 @@ impl Shard {
         }
         let link = &mut self.links[owner.index()];
         let number = link.push_retained_update(message, &mut shared);
-        if let Some(Publisher {
-            connection,
-            ack_number,
-        }) = publisher
-        {
-            link.wait(Waiter {
-                number,
-                connection,
-                ack_number,
-            });
-            open += 1;
-        }
-        open
+        open + await_acceptance(link, number, publisher)
     }
+}
+
+/// Lets the publisher wait for the link's acceptance of a message; the number of its conditions.
+fn await_acceptance(link: &mut Link, number: u64, publisher: Option<Publisher>) -> u8 {
+    let Some(Publisher {
+        connection,
+        ack_number,
+    }) = publisher
+    else {
+        return 0;
+    };
+    link.wait(Waiter {
+        number,
+        connection,
+        ack_number,
+    });
+    1
 }
