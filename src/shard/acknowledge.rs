@@ -140,7 +140,7 @@ impl Shard {
             .connection(id)
             .is_some_and(|connection| connection.lookups.is_some())
         {
-            self.advance_lookup(now, id);
+            self.advance_lookup(id);
         }
         Flow::Done
     }

@@ -157,7 +157,7 @@ impl Shard {
             Packet::PubRec(ack) => self.on_pub_rec(now, id, session, &ack),
             Packet::PubRel(ack) => self.on_pub_rel(id, session, &ack),
             Packet::PubComp(ack) => self.on_pub_comp(now, id, session, &ack),
-            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, &subscribe),
+            Packet::Subscribe(subscribe) => self.on_subscribe(id, session, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, session, &unsubscribe),
             Packet::PingReq => {
                 self.enqueue(id, encode_ping_resp);

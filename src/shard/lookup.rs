@@ -140,37 +140,42 @@ impl Shard {
     }
 
     /// Asks for the next slice of the connection's first lookup, if the connection has room.
-    pub(super) fn advance_lookup(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connection(id) else {
-            return;
-        };
-        let Some(session) = connection.session() else {
-            return;
-        };
-        let Some(number) = connection
-            .lookups
-            .as_ref()
-            .and_then(|list| list.front())
-            .copied()
-        else {
-            return;
-        };
+    /// Lookups that are done, or whose subscription has gone meanwhile, make way for the next.
+    pub(super) fn advance_lookup(&mut self, id: ConnectionId) {
+        while let Some(number) = self.first_lookup_with_room(id) {
+            let Some(lookup) = self.lookups.active.get(&number) else {
+                return;
+            };
+            if lookup.asked {
+                return;
+            }
+            match lookup.sources.front().copied() {
+                Some(source) if self.is_wanted(lookup) => {
+                    self.ask(number, source);
+                    return;
+                }
+                _ => self.finish_lookup(id, number),
+            }
+        }
+    }
+
+    /// The lookup under way, if its connection can take answers.
+    fn first_lookup_with_room(&self, id: ConnectionId) -> Option<u64> {
+        let connection = self.connection(id)?;
+        let number = *connection.lookups.as_ref()?.front()?;
+        let session = self.sessions.get(connection.session()?)?;
         let has_room = connection.send_bytes() < self.limits.send_queue_bytes_max as usize
-            && self
-                .sessions
-                .get(session)
-                .is_some_and(|session| session.outbound.queued_count() < QUEUED_MAX);
-        if !has_room {
-            return;
-        }
+            && session.outbound.queued_count() < QUEUED_MAX;
+        has_room.then_some(number)
+    }
+
+    /// The subscription still exists [MQTT-3.10.4-2].
+    fn is_wanted(&self, lookup: &Lookup) -> bool {
+        self.index.get(&lookup.filter, lookup.session).is_some()
+    }
+
+    fn ask(&mut self, number: u64, source: ShardId) {
         let Some(lookup) = self.lookups.active.get_mut(&number) else {
-            return;
-        };
-        if lookup.asked {
-            return;
-        }
-        let Some(source) = lookup.sources.front().copied() else {
-            self.finish_lookup(now, id, number);
             return;
         };
         lookup.asked = true;
@@ -192,6 +197,10 @@ impl Shard {
             self.messages.release(message);
             return;
         };
+        if !self.is_wanted(lookup) {
+            self.messages.release(message);
+            return;
+        }
         if lookup
             .overtaken
             .contains(&self.home_key.hash(message.topic_name_bytes()))
@@ -212,7 +221,7 @@ impl Shard {
     }
 
     /// The slice is over: the same shard goes on, or the next one, or the lookup is done.
-    pub(super) fn on_slice_end(&mut self, now: Instant, number: u64, cursor: Option<Cursor>) {
+    pub(super) fn on_slice_end(&mut self, number: u64, cursor: Option<Cursor>) {
         let Some(lookup) = self.lookups.active.get_mut(&number) else {
             return;
         };
@@ -222,10 +231,10 @@ impl Shard {
         }
         lookup.cursor = cursor;
         let id = lookup.connection;
-        self.advance_lookup(now, id);
+        self.advance_lookup(id);
     }
 
-    fn finish_lookup(&mut self, now: Instant, id: ConnectionId, number: u64) {
+    fn finish_lookup(&mut self, id: ConnectionId, number: u64) {
         let Some(lookup) = self.lookups.active.remove(&number) else {
             return;
         };
@@ -241,7 +250,6 @@ impl Shard {
                 connection.lookups = None;
             }
         }
-        self.advance_lookup(now, id);
     }
 
     /// The connection is gone, and with it its lookups.
@@ -297,8 +305,8 @@ impl Shard {
 
     /// Some slices of the lookups that wait here, each lookup in its turn.
     pub(super) fn run_lookups(&mut self, now: Instant) {
-        let mut blocked = 0;
-        for _ in 0..SLICES_PER_TURN_MAX.min(self.lookups.slices.len()) {
+        let (mut run, mut blocked) = (0, 0);
+        while run < SLICES_PER_TURN_MAX && blocked < self.lookups.slices.len() {
             let Some(slice) = self.lookups.slices.pop_front() else {
                 return;
             };
@@ -308,6 +316,7 @@ impl Shard {
                 blocked += 1;
                 continue;
             }
+            run += 1;
             self.run_slice(now, slice);
         }
         self.lookups.stalled = blocked > 0 && blocked == self.lookups.slices.len();
@@ -342,7 +351,7 @@ impl Shard {
             }
         }
         if asker == self.id {
-            self.on_slice_end(now, query.lookup, cursor);
+            self.on_slice_end(query.lookup, cursor);
         } else {
             let (lookup, cursor) = (query.lookup, cursor.map(Box::new));
             self.links[asker.index()].push(ShardMessage::RetainedSliceEnd { lookup, cursor });

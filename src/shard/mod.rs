@@ -257,7 +257,7 @@ impl Shard {
             self.pump(now, session);
         }
         if lookups {
-            self.advance_lookup(now, id);
+            self.advance_lookup(id);
         }
         self.run_resumes(now);
     }

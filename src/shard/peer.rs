@@ -43,14 +43,14 @@ impl Shard {
                     .set_wildcard(source, batch.text(filter), wanted);
             }
             ShardMessage::Barrier { number } => self.on_barrier(source, number),
-            ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),
+            ShardMessage::BarrierReached { number } => self.on_barrier_reached(number),
             ShardMessage::RetainedQuery(query) => self.on_retained_query(source, query),
             ShardMessage::RetainedAnswer { lookup, record } => {
                 let message = batch.message(&record, &mut self.messages);
                 self.on_retained_answer(now, lookup, message);
             }
             ShardMessage::RetainedSliceEnd { lookup, cursor } => {
-                self.on_slice_end(now, lookup, cursor.map(|cursor| *cursor));
+                self.on_slice_end(lookup, cursor.map(|cursor| *cursor));
             }
         }
     }

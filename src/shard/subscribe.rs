@@ -5,7 +5,6 @@ use super::Shard;
 use super::input::Flow;
 use super::peer_batch::ShardMessage;
 use crate::base::ids::{ConnectionId, ShardId};
-use crate::base::time::Instant;
 use crate::codec::{
     PacketId, QosLevel, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     Unsubscribe, encode_sub_ack, encode_unsub_ack,
@@ -102,7 +101,6 @@ impl Barriers {
 impl Shard {
     pub(super) fn on_subscribe(
         &mut self,
-        now: Instant,
         id: ConnectionId,
         session: u32,
         subscribe: &Subscribe<'_>,
@@ -128,7 +126,7 @@ impl Shard {
             pending.codes.push(self.sub_ack_code(id, code));
         }
         if self.shard_count == 1 {
-            self.finish_subscribe(now, pending);
+            self.finish_subscribe(pending);
         } else {
             self.barriers.collecting.push(pending);
         }
@@ -215,7 +213,7 @@ impl Shard {
     }
 
     /// SUBACK, then the retained messages.
-    fn finish_subscribe(&mut self, now: Instant, pending: PendingSubscribe) {
+    fn finish_subscribe(&mut self, pending: PendingSubscribe) {
         let id = pending.connection;
         let Some(connection) = self.connection(id) else {
             return;
@@ -228,7 +226,7 @@ impl Shard {
         for wanted in pending.lookups {
             self.begin_lookup(id, wanted);
         }
-        self.advance_lookup(now, id);
+        self.advance_lookup(id);
     }
 
     pub(super) fn on_unsubscribe(
@@ -350,7 +348,7 @@ impl Shard {
     }
 
     /// A shard has answered: SUBACKs leave when all have.
-    pub(super) fn on_barrier_reached(&mut self, now: Instant, number: u64) {
+    pub(super) fn on_barrier_reached(&mut self, number: u64) {
         let Some(position) = number.checked_sub(self.barriers.first_number) else {
             return;
         };
@@ -370,7 +368,7 @@ impl Shard {
             };
             self.barriers.first_number += 1;
             for pending in done.subscribes {
-                self.finish_subscribe(now, pending);
+                self.finish_subscribe(pending);
             }
         }
     }
