@@ -21,7 +21,9 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(shard_count: usize) -> Self {
-        let links = (0..shard_count * shard_count).map(|_| Link::default()).collect();
+        let links = (0..shard_count * shard_count)
+            .map(|_| Link::default())
+            .collect();
         Self { shard_count, links }
     }
 
@@ -67,6 +69,8 @@ impl Links {
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
-        self.links.iter().all(|link| link.outward.is_empty() && link.homeward.is_empty())
+        self.links
+            .iter()
+            .all(|link| link.outward.is_empty() && link.homeward.is_empty())
     }
 }

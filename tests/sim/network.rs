@@ -87,12 +87,22 @@ impl Pipe {
 #[derive(Debug)]
 pub(crate) enum Place {
     /// Connected, not yet accepted.
-    Listening { shard: usize },
-    At { shard: usize, id: ConnectionId },
+    Listening {
+        shard: usize,
+    },
+    At {
+        shard: usize,
+        id: ConnectionId,
+    },
     /// On its way to its home shard.
-    Moving { shard: usize, hand_over: Option<HandOver> },
+    Moving {
+        shard: usize,
+        hand_over: Option<HandOver>,
+    },
     /// The shard has ended it; the last bytes leave.
-    Closing { shard: usize },
+    Closing {
+        shard: usize,
+    },
     Gone,
 }
 
@@ -141,6 +151,10 @@ pub(crate) struct Connection {
     /// The client does not read before this time.
     pub(crate) stalled_until: Instant,
     pub(crate) client_read_planned: bool,
+    /// The last bytes that the client's host received.
+    pub(crate) tail: Vec<u8>,
+    /// The time for the last bytes was over before they were sent.
+    pub(crate) cut_short: bool,
 }
 
 impl Connection {
@@ -164,6 +178,8 @@ impl Connection {
             hangup: None,
             stalled_until: now,
             client_read_planned: false,
+            tail: Vec::new(),
+            cut_short: false,
         }
     }
 
@@ -183,10 +199,7 @@ impl Connection {
         match self.place {
             Place::Gone => !self.is_read() || self.down.is_quiet(),
             Place::At { .. } => {
-                !planned
-                    && self.up.is_quiet()
-                    && self.down.is_quiet()
-                    && self.transmit.is_none()
+                !planned && self.up.is_quiet() && self.down.is_quiet() && self.transmit.is_none()
             }
             _ => false,
         }

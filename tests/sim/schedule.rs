@@ -100,7 +100,9 @@ impl Schedule {
     /// False when there is neither.
     pub(crate) fn advance(&mut self, wake: Option<Instant>) -> bool {
         let first = self.future.peek().map(|Reverse((time, ..))| *time);
-        let Some(next) = [first, wake].into_iter().flatten().min() else { return false };
+        let Some(next) = [first, wake].into_iter().flatten().min() else {
+            return false;
+        };
         self.now = self.now.max(next);
         while let Some(Reverse((time, _, event))) = self.future.peek().copied() {
             if time > self.now {

@@ -62,8 +62,12 @@ pub(crate) struct Swarm {
     pub(crate) shard_count: u16,
     pub(crate) client_count: usize,
     pub(crate) rude_count: usize,
-    /// What each client does before the faults end.
+    /// Times that the faults begin and end.
+    pub(crate) rounds: u64,
+    /// What each client does in one round.
     pub(crate) actions: usize,
+    /// Clean starts and short session expiries, each in one of 100 connects.
+    pub(crate) forgetfulness: u64,
     pub(crate) topic_count: usize,
     pub(crate) features: Features,
     pub(crate) faults: Faults,
@@ -88,16 +92,23 @@ impl Swarm {
             1..=3 => random.below(14),
             _ => random.below(6),
         } as usize;
-        let actions = 40 + random.below(2_000 / client_count as u64 + 60) as usize;
+        let rounds = 1 + random.below(4);
+        let actions = 30 + random.below(2_000 / (client_count as u64 * rounds) + 40) as usize;
         let calm_world = random.chance(1, 8);
         Self {
             shard_count: shard_count.unwrap_or(shards),
             client_count,
             rude_count: random.below(4) as usize,
+            rounds,
             actions,
+            forgetfulness: *one_of(&[1, 5, 10, 40], random),
             topic_count: 1 + random.below(6) as usize,
             features: features(random),
-            faults: if calm_world { Faults::default() } else { faults(random) },
+            faults: if calm_world {
+                Faults::default()
+            } else {
+                faults(random)
+            },
             limits: limits(random),
             down_bytes_max: *one_of(&[64, 300, 2_000, 16_000, 200_000], random),
             network_delay_us: *one_of(&[1, 50, 1_000, 20_000], random),
@@ -110,6 +121,11 @@ impl Swarm {
 }
 
 impl Swarm {
+    /// Large enough to be split and shared, small enough not to choke the network of this world.
+    pub(crate) fn payload_bytes_max(&self) -> u64 {
+        (20 * self.down_bytes_max as u64).clamp(2_500, 20_000)
+    }
+
     /// No session's queue can reach its limit.
     pub(crate) const fn is_lossless(&self) -> bool {
         self.limits.queued_messages_max > 100_000
@@ -146,17 +162,17 @@ fn features(random: &mut Random) -> Features {
         lazy_acks: often(),
         small_packets: often() && often() && often(),
         large_payloads: often() && often(),
-        qos_max: *one_of(&[0, 1, 2, 2, 2, 2], random),
+        qos_max: *one_of(&[0, 1, 1, 2, 2, 2, 2, 2, 2, 2], random),
     }
 }
 
 fn faults(random: &mut Random) -> Faults {
     let mut weight = |choices: &[u64]| *one_of(choices, random);
     Faults {
-        reset: weight(&[0, 20, 200, 800]),
-        close_without_disconnect: weight(&[0, 20, 200]),
+        reset: weight(&[0, 10, 50, 300]),
+        close_without_disconnect: weight(&[0, 10, 100]),
         half_close: weight(&[0, 0, 50]),
-        vanish: weight(&[0, 0, 20, 100]),
+        vanish: weight(&[0, 0, 10, 50]),
         stall: weight(&[0, 50, 500]),
         split_read: weight(&[0, 1_000, 8_000]),
         short_write: weight(&[0, 1_000, 8_000]),
@@ -169,7 +185,11 @@ fn faults(random: &mut Random) -> Faults {
 fn limits(random: &mut Random) -> Limits {
     let tiny_queue = random.chance(1, 5);
     let mut one = |choices: &[u32]| *one_of(choices, random);
-    let queued_messages_max = if tiny_queue { one(&[1, 2, 8, 30]) } else { 1_000_000 };
+    let queued_messages_max = if tiny_queue {
+        one(&[1, 2, 8, 30])
+    } else {
+        1_000_000
+    };
     Limits {
         connect_timeout: Duration::from_secs(5),
         send_timeout: Duration::from_secs(5),

@@ -22,7 +22,12 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn new(watched: Option<String>) -> Self {
-        Self { hasher: SipHasher13::new(), lines: VecDeque::new(), count: 0, watched }
+        Self {
+            hasher: SipHasher13::new(),
+            lines: VecDeque::new(),
+            count: 0,
+            watched,
+        }
     }
 
     pub(crate) fn note(&mut self, now: Instant, what: Arguments<'_>) {
@@ -40,7 +45,11 @@ impl Trace {
         debug_assert!(written.is_ok());
         self.hasher.write(line.as_bytes());
         self.count += 1;
-        if self.watched.as_ref().is_some_and(|watched| line.contains(watched)) {
+        if self
+            .watched
+            .as_ref()
+            .is_some_and(|watched| line.contains(watched))
+        {
             eprintln!("{line}");
         }
         self.lines.push_back(line);

@@ -31,7 +31,9 @@ impl Auditor {
         let id = payload_id(&publish.payload).ok_or("payload names no message")?;
         let message = self.message(id).ok_or("message was never published")?;
         if message.topic != topic || payload(id, message.bytes) != publish.payload {
-            return Err(format!("topic or payload damaged, published as {message:?}"));
+            return Err(format!(
+                "topic or payload damaged, published as {message:?}"
+            ));
         }
         self.check_will(id, message, now)?;
         let receiver = &self.receivers[client];
@@ -59,6 +61,7 @@ impl Auditor {
         let is_first = !receiver.received.contains_key(&id);
         let received = receiver.received.entry(id).or_default();
         received.fresh += u32::from(publish.qos != 1 || !publish.dup);
+        received.last = now;
         if !is_first || is_will {
             return Ok(());
         }
@@ -101,7 +104,9 @@ impl Auditor {
             return Err("will published although its connection exists".into());
         };
         if now < not_before {
-            return Err(format!("will published before its delay, not before {not_before:?}"));
+            return Err(format!(
+                "will published before its delay, not before {not_before:?}"
+            ));
         }
         if history.will_fate(id, now) == Fate::MustNot {
             // [MQTT-3.1.2-8]
@@ -132,7 +137,11 @@ fn candidates<'a>(
 
 impl Case<'_> {
     fn check_permission(&self) -> Result<(), String> {
-        if self.candidates.is_empty() { Err("not subscribed".into()) } else { Ok(()) }
+        if self.candidates.is_empty() {
+            Err("not subscribed".into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Active from before the message was sent until now.
@@ -161,7 +170,8 @@ impl Case<'_> {
     fn is_ordered(&self, lossless: bool) -> bool {
         let got = self.publish.qos;
         let first_copy = |it: &Subscription| it.qos.min(self.message.qos) == got;
-        self.message.transmissions == 1 || lossless && got > 0 && self.sure().any(first_copy)
+        let kept = lossless && got > 0 && self.message.expiry_s.is_none();
+        self.message.transmissions == 1 || kept && self.sure().any(first_copy)
     }
 
     /// The smaller of the published QoS and the highest matching subscription's [MQTT-3.8.4-8].
@@ -197,7 +207,10 @@ impl Case<'_> {
         if !got.iter().all(known) {
             return Err("subscription identifier that does not match".into());
         }
-        let missing = self.sure().filter_map(|it| it.identifier).any(|id| !got.contains(&id));
+        let missing = self
+            .sure()
+            .filter_map(|it| it.identifier)
+            .any(|id| !got.contains(&id));
         if self.on.v5 && self.is_surely_live() && missing {
             return Err("subscription identifier missing".into());
         }
@@ -212,13 +225,17 @@ impl Case<'_> {
                 Some(_) => Err("expiry although published without".into()),
             };
         };
-        if self.on.v5 && !self.publish.expiry_s.is_some_and(|left_s| left_s <= expiry_s) {
+        if self.on.v5
+            && !self
+                .publish
+                .expiry_s
+                .is_some_and(|left_s| left_s <= expiry_s)
+        {
             return Err("expiry grew or was lost".into());
         }
         let expiry = Duration::from_secs(expiry_s.into());
-        let expired = |accepted: Instant| {
-            accepted + expiry + Duration::from_secs(1) < self.on.connect_sent
-        };
+        let expired =
+            |accepted: Instant| accepted + expiry + Duration::from_secs(1) < self.on.connect_sent;
         if !self.publish.dup && self.message.accepted.is_some_and(expired) {
             return Err("expired before the client connected".into());
         }
@@ -228,7 +245,11 @@ impl Case<'_> {
     /// DUP only on what may have been sent on an earlier connection [MQTT-3.3.1-1].
     fn check_dup(&self) -> Result<(), String> {
         let resent = self.on.session_present && self.message.first_sent <= self.on.connack_at;
-        if self.publish.dup && !resent { Err("DUP on a first delivery".into()) } else { Ok(()) }
+        if self.publish.dup && !resent {
+            Err("DUP on a first delivery".into())
+        } else {
+            Ok(())
+        }
     }
 
     /// One live copy per time that the broker may have taken the message for a new one, and one
@@ -244,7 +265,10 @@ impl Case<'_> {
             true => receiver.subscriptions.iter().filter(asked).count() as u32,
             false => 0,
         };
-        let fresh = receiver.received.get(&id).map_or(0, |received| received.fresh);
+        let fresh = receiver
+            .received
+            .get(&id)
+            .map_or(0, |received| received.fresh);
         if fresh >= self.message.transmissions + stored {
             return Err(format!("delivered {} times", fresh + 1));
         }
@@ -263,9 +287,9 @@ impl Receiver {
 
     fn check_overtaken(&self, key: &(usize, String, u8), id: u32) -> Result<(), String> {
         match self.newest_retained.get(key) {
-            Some(newer) if *newer > id => {
-                Err(format!("retained, but the newer message {newer} came before"))
-            }
+            Some(newer) if *newer > id => Err(format!(
+                "retained, but the newer message {newer} came before"
+            )),
             _ => Ok(()),
         }
     }

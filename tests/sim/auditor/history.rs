@@ -39,7 +39,10 @@ impl Attempt {
     /// The broker never took it for a session's connection.
     fn failed(&self) -> bool {
         let cause = self.ended.map(|(_, cause)| cause);
-        matches!(cause, Some(CloseCause::ConnectTimeout | CloseCause::ConnectRefused(_)))
+        matches!(
+            cause,
+            Some(CloseCause::ConnectTimeout | CloseCause::ConnectRefused(_))
+        )
     }
 
     fn was_disconnected(&self) -> bool {
@@ -49,8 +52,14 @@ impl Attempt {
     /// The expiry that counts at the connection's end.
     fn final_expiry(&self) -> Duration {
         let changed = self.disconnect.and_then(|(_, expiry_s)| expiry_s);
-        let expiry_s = changed.filter(|_| self.was_disconnected()).unwrap_or(self.expiry_s);
-        if expiry_s == u32::MAX { Duration::MAX } else { Duration::from_secs(expiry_s.into()) }
+        let expiry_s = changed
+            .filter(|_| self.was_disconnected())
+            .unwrap_or(self.expiry_s);
+        if expiry_s == u32::MAX {
+            Duration::MAX
+        } else {
+            Duration::from_secs(expiry_s.into())
+        }
     }
 
     /// When the session that it left ends; None: not before it ends itself.
@@ -60,7 +69,11 @@ impl Attempt {
 }
 
 fn later(time: Instant, by: Duration) -> Instant {
-    if by == Duration::MAX { Instant::from_micros(u64::MAX) } else { time + by }
+    if by == Duration::MAX {
+        Instant::from_micros(u64::MAX)
+    } else {
+        time + by
+    }
 }
 
 #[derive(Debug, Default)]
@@ -70,14 +83,22 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn of(&mut self, connection: usize) -> Option<&mut Attempt> {
-        self.attempts.iter_mut().rev().find(|attempt| attempt.connection == connection)
+        self.attempts
+            .iter_mut()
+            .rev()
+            .find(|attempt| attempt.connection == connection)
     }
 
     /// Attempts before `limit` that may hold the session: the last confirmed one and those later.
     fn holders(&self, limit: usize) -> impl Iterator<Item = &Attempt> {
         let confirmed = |attempt: &Attempt| attempt.confirmed.is_some();
-        let first = self.attempts[..limit].iter().rposition(confirmed).unwrap_or(0);
-        self.attempts[first..limit].iter().filter(|attempt| !attempt.failed())
+        let first = self.attempts[..limit]
+            .iter()
+            .rposition(confirmed)
+            .unwrap_or(0);
+        self.attempts[first..limit]
+            .iter()
+            .filter(|attempt| !attempt.failed())
     }
 
     /// The client cannot know whose session it would resume, so it must start clean.
@@ -86,7 +107,10 @@ impl History {
         let all = self.attempts.len();
         let unconfirmed = |attempt: &&Attempt| attempt.confirmed.is_none();
         let mut open = self.holders(all).filter(unconfirmed);
-        let may_be_clean = self.holders(all).filter(unconfirmed).any(|it| it.clean_start);
+        let may_be_clean = self
+            .holders(all)
+            .filter(unconfirmed)
+            .any(|it| it.clean_start);
         open.next().is_some() && (may_be_clean || self.alive_until(all, now) <= margin)
     }
 
@@ -100,7 +124,10 @@ impl History {
 
     /// What a 3.1 client concludes for the attempt that is confirmed now.
     pub(crate) fn is_present(&self, connection: usize, now: Instant) -> bool {
-        let index = self.attempts.iter().rposition(|it| it.connection == connection);
+        let index = self
+            .attempts
+            .iter()
+            .rposition(|it| it.connection == connection);
         index.is_some_and(|index| {
             !self.attempts[index].clean_start && self.alive_until(index, now) > now
         })
@@ -109,7 +136,9 @@ impl History {
     /// The session surely exists until this time. A connection that has not ended leaves a session
     /// that exists for at least its expiry from `now` on.
     fn alive_until(&self, limit: usize, now: Instant) -> Instant {
-        let confirmed = self.attempts[..limit].iter().any(|attempt| attempt.confirmed.is_some());
+        let confirmed = self.attempts[..limit]
+            .iter()
+            .any(|attempt| attempt.confirmed.is_some());
         if !confirmed {
             return Instant::ZERO;
         }
@@ -130,22 +159,34 @@ impl History {
         now: Instant,
         session_present: bool,
     ) -> Result<(), String> {
-        let index = self.attempts.iter().rposition(|it| it.connection == connection);
+        let index = self
+            .attempts
+            .iter()
+            .rposition(|it| it.connection == connection);
         let index = index.ok_or("CONNACK without CONNECT")?;
         let attempt = &self.attempts[index];
         if attempt.clean_start {
             // [MQTT-3.2.2-2]
-            return if session_present { Err("session present after clean start".into()) } else { Ok(()) };
+            return if session_present {
+                Err("session present after clean start".into())
+            } else {
+                Ok(())
+            };
         }
         let alive_until = self.alive_until(index, now);
         let dead_after = self.dead_after(index);
         if !session_present && alive_until > now {
-            return Err(format!("session lost: it should exist until {alive_until:?}"));
+            return Err(format!(
+                "session lost: it should exist until {alive_until:?}"
+            ));
         }
-        if session_present && dead_after.as_micros() < attempt.sent.as_micros()
+        if session_present
+            && dead_after.as_micros() < attempt.sent.as_micros()
             && dead_after + SLACK < attempt.sent
         {
-            return Err(format!("session present: it should have ended at {dead_after:?}"));
+            return Err(format!(
+                "session present: it should have ended at {dead_after:?}"
+            ));
         }
         Ok(())
     }
@@ -158,7 +199,11 @@ impl History {
         // A newer CONNECT may have ended the session.
         let superseded = self.attempts.len() > index + 1;
         let delay = Duration::from_secs(attempt.will?.delay_s.into());
-        Some(if superseded { end } else { end + delay.min(attempt.final_expiry()) })
+        Some(if superseded {
+            end
+        } else {
+            end + delay.min(attempt.final_expiry())
+        })
     }
 
     fn will_index(&self, message: u32) -> Option<usize> {
@@ -168,9 +213,13 @@ impl History {
 
     /// What must have become of a will by now (section 3.1.2.5).
     pub(crate) fn will_fate(&self, message: u32, now: Instant) -> Fate {
-        let Some(index) = self.will_index(message) else { return Fate::MustNot };
+        let Some(index) = self.will_index(message) else {
+            return Fate::MustNot;
+        };
         let attempt = &self.attempts[index];
-        let Some((end, _)) = attempt.ended else { return Fate::MustNot };
+        let Some((end, _)) = attempt.ended else {
+            return Fate::MustNot;
+        };
         if attempt.failed() {
             return Fate::MustNot;
         }
@@ -219,7 +268,10 @@ mod tests {
             sent: at(sent),
             clean_start: false,
             expiry_s,
-            will: Some(WillFacts { message: 1 + connection as u32, delay_s: 5 }),
+            will: Some(WillFacts {
+                message: 1 + connection as u32,
+                delay_s: 5,
+            }),
             confirmed: Some(at(sent)),
             disconnect: None,
             ended: None,
@@ -230,11 +282,16 @@ mod tests {
     fn session_present_is_judged_by_the_expiry() {
         let mut first = attempt(0, 1, 10);
         first.ended = Some((at(2), CloseCause::NetworkClosed));
-        for (reconnect, present, expected) in
-            [(5, true, true), (5, false, false), (20, true, false), (20, false, true)]
-        {
+        for (reconnect, present, expected) in [
+            (5, true, true),
+            (5, false, false),
+            (20, true, false),
+            (20, false, true),
+        ] {
             let second = attempt(1, reconnect, 10);
-            let history = History { attempts: vec![first.clone(), second] };
+            let history = History {
+                attempts: vec![first.clone(), second],
+            };
             let verdict = history.check_session_present(1, at(reconnect), present);
             assert_eq!(verdict.is_ok(), expected, "{reconnect} {present}");
         }
@@ -251,7 +308,10 @@ mod tests {
         let mut left = ended(CloseCause::ClientDisconnected);
         left.disconnect = Some((0, None));
         let fate = |attempts: &[Attempt]| {
-            History { attempts: attempts.to_vec() }.will_fate(1, at(60))
+            History {
+                attempts: attempts.to_vec(),
+            }
+            .will_fate(1, at(60))
         };
         assert_eq!(fate(&[lost.clone()]), Fate::Must);
         assert_eq!(fate(&[left]), Fate::MustNot);

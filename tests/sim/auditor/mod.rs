@@ -23,6 +23,16 @@ use std::collections::BTreeMap;
 pub(crate) struct Received {
     /// Copies that were not repetitions of a QoS 1 message (DUP).
     pub(crate) fresh: u32,
+    /// When the last copy came.
+    pub(crate) last: Instant,
+}
+
+/// A SUBSCRIBE that asked for retained messages and is not judged yet.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    connection: usize,
+    filter: String,
+    sent: Instant,
 }
 
 /// A delivered topic's order: publisher, topic, published QoS, delivered QoS.
@@ -36,6 +46,7 @@ pub(crate) struct Receiver {
     pub(crate) received: BTreeMap<u32, Received>,
     newest: BTreeMap<OrderKey, u32>,
     newest_retained: BTreeMap<(usize, String, u8), u32>,
+    asked: Vec<Asked>,
     pub(crate) history: History,
     /// Largest packet that the client accepts.
     pub(crate) packet_bytes_max: Option<u32>,
@@ -49,6 +60,7 @@ impl Receiver {
         self.received.clear();
         self.newest.clear();
         self.newest_retained.clear();
+        self.asked.clear();
     }
 }
 
@@ -67,7 +79,7 @@ pub(crate) struct Auditor {
     pub(crate) receivers: Vec<Receiver>,
     lossless: bool,
     pub(crate) deliveries: u64,
-    /// Deliveries with QoS 1 or more so far, and the one to be overlooked on purpose.
+    /// Deliveries with QoS 1 or more so far; every so manyth is overlooked on purpose.
     reliable: u64,
     pub(crate) overlooked: Option<u64>,
 }
@@ -131,7 +143,9 @@ impl Auditor {
         session_present: bool,
     ) -> Result<(), String> {
         let receiver = &mut self.receivers[client];
-        receiver.history.check_session_present(connection, now, session_present)?;
+        receiver
+            .history
+            .check_session_present(connection, now, session_present)?;
         if let Some(attempt) = receiver.history.of(connection) {
             attempt.confirmed = Some(now);
         }
@@ -161,7 +175,9 @@ impl Auditor {
         now: Instant,
         cause: CloseCause,
     ) {
-        let Some(attempt) = self.receivers[client].history.of(connection) else { return };
+        let Some(attempt) = self.receivers[client].history.of(connection) else {
+            return;
+        };
         attempt.ended = Some((now, cause));
         if let Some(WillFacts { message, .. }) = attempt.will
             && let Some(message) = self.message_mut(message)
@@ -196,8 +212,24 @@ impl Auditor {
             left: None,
             replaced: false,
         });
-        let fresh = Coverage { since: None, qos_min: filter.qos, no_local: filter.no_local };
-        let coverage = receiver.coverage.entry(filter.filter.clone()).or_insert(fresh);
+        if filter.retain_handling == 0
+            && let Some(attempt) = receiver.history.attempts.last()
+        {
+            receiver.asked.push(Asked {
+                connection: attempt.connection,
+                filter: filter.filter.clone(),
+                sent: now,
+            });
+        }
+        let fresh = Coverage {
+            since: None,
+            qos_min: filter.qos,
+            no_local: filter.no_local,
+        };
+        let coverage = receiver
+            .coverage
+            .entry(filter.filter.clone())
+            .or_insert(fresh);
         coverage.qos_min = coverage.qos_min.min(filter.qos);
         coverage.no_local |= filter.no_local;
     }
@@ -229,6 +261,7 @@ impl Auditor {
             }
         }
         receiver.coverage.remove(filter);
+        receiver.asked.retain(|asked| asked.filter != filter);
     }
 
     pub(crate) fn on_unsuback(&mut self, client: usize, now: Instant, filter: &str) {
@@ -264,7 +297,8 @@ impl Auditor {
     ) -> Result<(), String> {
         self.deliveries += 1;
         self.reliable += u64::from(publish.qos > 0);
-        if publish.qos > 0 && self.overlooked == Some(self.reliable) {
+        let every = self.overlooked.filter(|_| publish.qos > 0);
+        if every.is_some_and(|every| self.reliable.is_multiple_of(every)) {
             return Ok(());
         }
         self.check_delivery(client, now, topic, publish, on)

@@ -11,7 +11,11 @@ const HEAD_BYTES_MAX: usize = 64;
 impl Auditor {
     /// Decides what should have become of the wills.
     pub(crate) fn settle_wills(&mut self, now: Instant) {
-        let Self { messages, receivers, .. } = self;
+        let Self {
+            messages,
+            receivers,
+            ..
+        } = self;
         for (id, message) in (1..).zip(messages) {
             if message.will.is_some() {
                 let history = &receivers[message.publisher].history;
@@ -30,18 +34,25 @@ impl Auditor {
     }
 
     /// Every message that is missing at a client whose session exists.
-    /// `lossless_qos_0`: also QoS 0 messages with an identifier from `probes` on.
-    pub(crate) fn check_complete(&self, probes: u32, faults: &mut Vec<String>) {
+    /// QoS 0 messages count when their identifier is at least `probes`. Returns how many
+    /// deliveries were required.
+    pub(crate) fn check_complete(&self, probes: u32, faults: &mut Vec<String>) -> u64 {
+        let mut required = 0;
         for (client, receiver) in self.receivers.iter().enumerate() {
             for (id, message) in self.messages() {
                 let least = if id >= probes { 0 } else { 1 };
-                let missing = receiver.must_have(client, message, least)
-                    && !receiver.received.contains_key(&id);
-                if missing {
-                    faults.push(format!("client {client}: message {id} is missing: {message:?}"));
+                if !receiver.must_have(client, message, least) {
+                    continue;
+                }
+                required += 1;
+                if !receiver.received.contains_key(&id) {
+                    faults.push(format!(
+                        "client {client}: message {id} is missing: {message:?}"
+                    ));
                 }
             }
         }
+        required
     }
 }
 
@@ -51,12 +62,17 @@ impl Receiver {
             return false;
         }
         let bytes = message.bytes + message.topic.len() + HEAD_BYTES_MAX;
-        if self.packet_bytes_max.is_some_and(|maximum| bytes > maximum as usize) {
+        if self
+            .packet_bytes_max
+            .is_some_and(|maximum| bytes > maximum as usize)
+        {
             return false;
         }
         let own = message.publisher == client;
         self.coverage.iter().any(|(filter, coverage)| {
-            coverage.since.is_some_and(|since| since < message.first_sent)
+            coverage
+                .since
+                .is_some_and(|since| since < message.first_sent)
                 && message.qos.min(coverage.qos_min) >= least_qos
                 && !(own && coverage.no_local)
                 && matches(filter, &message.topic)

@@ -29,7 +29,11 @@ impl Client {
         if !self.is_connected() {
             return Step::Nothing;
         }
-        let owed = if context.calm { usize::MAX } else { context.random.below(4) as usize };
+        let owed = if context.calm {
+            usize::MAX
+        } else {
+            context.random.below(4) as usize
+        };
         self.send_owed(context, owed);
         self.ping_if_due(context);
         if context.calm || self.profile.scripted || self.actions_left == 0 {
@@ -47,7 +51,8 @@ impl Client {
             90..94 if features.unsubscribe => self.unsubscribe_something(context),
             94..96 if features.disconnect => {
                 let code = if context.random.chance(1, 4) { 4 } else { 0 };
-                let expiry_s = match features.session_expiry && context.random.chance(1, 4) {
+                let forgetful = context.random.chance(context.swarm.forgetfulness, 100);
+                let expiry_s = match features.session_expiry && forgetful {
                     true => Some(*one_of(&[0, 1, 5, 100], context.random)),
                     false => None,
                 };
@@ -70,10 +75,11 @@ impl Client {
         if context.calm {
             return (self.must_start_clean(context), u32::MAX);
         }
-        let clean = features.clean_start && context.random.chance(1, 4);
-        let expiry_s = match features.session_expiry {
-            true => *one_of(&[0, 1, 3, 10, 1_000, u32::MAX], context.random),
-            false => 1_000,
+        let forgetful = context.swarm.forgetfulness;
+        let clean = features.clean_start && context.random.chance(forgetful, 100);
+        let expiry_s = match features.session_expiry && context.random.chance(forgetful, 100) {
+            true => *one_of(&[0, 1, 3, 10], context.random),
+            false => *one_of(&[1_000, u32::MAX], context.random),
         };
         (clean || self.must_start_clean(context), expiry_s)
     }
@@ -81,7 +87,7 @@ impl Client {
     /// Until the client acts again.
     pub(crate) fn pause(&self, swarm: &Swarm, calm: bool, random: &mut Random) -> Duration {
         if calm {
-            return Duration::from_millis(100);
+            return Duration::from_millis(200);
         }
         if !self.is_connected() {
             return Duration::from_micros(1 + random.below(10 * swarm.network_delay_us + 5_000));
@@ -122,7 +128,12 @@ impl Client {
         let bytes = if retain && random.chance(1, 6) {
             0
         } else {
-            PAYLOAD_BYTES_MIN + random.below(if large { 20_000 } else { 60 }) as usize
+            PAYLOAD_BYTES_MIN
+                + random.below(if large {
+                    context.swarm.payload_bytes_max()
+                } else {
+                    60
+                }) as usize
         };
         let expires = features.message_expiry && random.chance(1, 4);
         let wanted = Wanted {
@@ -155,8 +166,9 @@ impl Client {
     fn draw_filter(&self, context: &mut Context<'_>) -> String {
         let random = &mut *context.random;
         if context.swarm.features.wildcards && random.chance(1, 2) {
-            const WILDCARDS: &[&str] =
-                &["t/+/a", "t/#", "#", "+/+/b", "t/0/+", "w/#", "w/+", "$own/#", "+/0/#", "t/0/#"];
+            const WILDCARDS: &[&str] = &[
+                "t/+/a", "t/#", "#", "+/+/b", "t/0/+", "w/#", "w/+", "$own/#", "+/0/#", "t/0/#",
+            ];
             return (*one_of(WILDCARDS, random)).to_owned();
         }
         if context.swarm.features.wills && random.chance(1, 3) {
@@ -204,11 +216,7 @@ pub(crate) fn topics(swarm: &Swarm) -> Vec<String> {
 }
 
 /// A client's lasting traits.
-pub(crate) fn draw_profile(
-    index: usize,
-    swarm: &Swarm,
-    random: &mut Random,
-) -> super::Profile {
+pub(crate) fn draw_profile(index: usize, swarm: &Swarm, random: &mut Random) -> super::Profile {
     let features = &swarm.features;
     let version = *one_of(&features.versions, random);
     let small = features.small_packets && random.chance(1, 3);
@@ -216,7 +224,11 @@ pub(crate) fn draw_profile(
     super::Profile {
         client_id: format!("client-{index}"),
         version,
-        keep_alive_s: if keep_alive { 1 + random.below(30) as u16 } else { 0 },
+        keep_alive_s: if keep_alive {
+            1 + random.below(30) as u16
+        } else {
+            0
+        },
         receive_maximum: (version == Version::V5 && random.chance(2, 3))
             .then(|| swarm.receive_maximum + random.below(5) as u16),
         topic_alias_maximum: match features.aliases_out && version == Version::V5 {

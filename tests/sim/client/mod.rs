@@ -137,20 +137,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(index: usize, profile: Profile, actions: usize) -> Self {
+    pub(crate) fn new(index: usize, profile: Profile) -> Self {
         Self {
             index,
             session: SessionState::default(),
             live: None,
             asleep: profile.scripted,
-            actions_left: if profile.scripted { 0 } else { actions },
+            actions_left: 0,
             profile,
             subscribed: Vec::new(),
         }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.connected && !live.disconnecting)
+        self.live
+            .as_ref()
+            .is_some_and(|live| live.connected && !live.disconnecting)
     }
 
     const fn v5(&self) -> bool {
@@ -171,7 +173,9 @@ impl Client {
 
     /// What is still open, for a report.
     pub(crate) fn open_work(&self) -> String {
-        let Some(live) = &self.live else { return "not connected".into() };
+        let Some(live) = &self.live else {
+            return "not connected".into();
+        };
         format!(
             "connected {} owed {:?} requests {:?} pings {:?} open_in {:?} outgoing {:?}",
             live.connected,
@@ -257,7 +261,10 @@ impl Client {
             accepted: None,
             processed: false,
         });
-        Some(WillFacts { message, delay_s: if self.v5() { will.delay_s } else { 0 } })
+        Some(WillFacts {
+            message,
+            delay_s: if self.v5() { will.delay_s } else { 0 },
+        })
     }
 
     /// A will for the next CONNECT.
@@ -270,7 +277,11 @@ impl Client {
             payload: payload(context.auditor.next_message(), bytes),
             qos: context.random.below(u64::from(features.qos_max) + 1) as u8,
             retain: features.retained && context.random.chance(1, 3),
-            delay_s: if delay { 1 + context.random.below(6) as u32 } else { 0 },
+            delay_s: if delay {
+                1 + context.random.below(6) as u32
+            } else {
+                0
+            },
         }
     }
 
@@ -287,11 +298,15 @@ impl Client {
         // [MQTT-3.14.2-2]
         let expiry_s = expiry_s.filter(|_| live.expiry_s > 0);
         let index = self.index;
-        context.note(format_args!("    client {index} > DISCONNECT {code} expiry {expiry_s:?}"));
+        context.note(format_args!(
+            "    client {index} > DISCONNECT {code} expiry {expiry_s:?}"
+        ));
         encode::disconnect(code, expiry_s, self.profile.version, &mut live.output);
         live.disconnecting = true;
         let capped = expiry_s.map(|it| it.min(context.swarm.limits.session_expiry_max_s));
-        context.auditor.on_disconnect_sent(self.index, live.connection, code, capped);
+        context
+            .auditor
+            .on_disconnect_sent(self.index, live.connection, code, capped);
     }
 
     /// The client's view of the connection ends here, whatever the socket still does.
@@ -319,10 +334,15 @@ impl Client {
         while let Some(live) = &mut self.live
             && let Some((packet, length)) = live.decoder.next(version)?
         {
-            let maximum = self.profile.maximum_packet_size.filter(|_| version == Version::V5);
+            let maximum = self
+                .profile
+                .maximum_packet_size
+                .filter(|_| version == Version::V5);
             if maximum.is_some_and(|maximum| length > maximum as usize) {
                 // [MQTT-3.1.2-24]
-                return Err(format!("packet of {length} bytes exceeds the client's maximum"));
+                return Err(format!(
+                    "packet of {length} bytes exceeds the client's maximum"
+                ));
             }
             self.on_packet(context, packet)?;
         }
@@ -335,7 +355,9 @@ impl Client {
     fn on_packet(&mut self, context: &mut Context<'_>, packet: Packet) -> Result<(), String> {
         let index = self.index;
         context.note(format_args!("    client {index} < {packet}"));
-        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(live) = &mut self.live else {
+            return Ok(());
+        };
         if live.server_said.is_some() {
             return Err(format!("{packet:?} behind DISCONNECT"));
         }
@@ -344,16 +366,18 @@ impl Client {
             // [MQTT-3.2.0-1]
             packet if !live.connected => Err(format!("{packet:?} before CONNACK")),
             Packet::Publish(publish) => self.on_publish(context, publish),
-            Packet::Ack { kind: AckKind::PubRel, packet_id, code } => {
-                self.on_pub_rel(packet_id, code)
-            }
-            Packet::Ack { kind, packet_id, code } => {
-                self.on_answer(context, kind, packet_id, code)
-            }
+            Packet::Ack {
+                kind: AckKind::PubRel,
+                packet_id,
+                code,
+            } => self.on_pub_rel(packet_id, code),
+            Packet::Ack {
+                kind,
+                packet_id,
+                code,
+            } => self.on_answer(context, kind, packet_id, code),
             Packet::SubAck { packet_id, codes } => self.on_sub_ack(context, packet_id, &codes),
-            Packet::UnsubAck { packet_id, codes } => {
-                self.on_unsub_ack(context, packet_id, &codes)
-            }
+            Packet::UnsubAck { packet_id, codes } => self.on_unsub_ack(context, packet_id, &codes),
             Packet::PingResp => {
                 let order = live.pings.pop_front().ok_or("PINGRESP without PINGREQ")?;
                 live.confirm(order, context.auditor);
@@ -366,13 +390,11 @@ impl Client {
         }
     }
 
-    fn on_conn_ack(
-        &mut self,
-        context: &mut Context<'_>,
-        conn_ack: &ConnAck,
-    ) -> Result<(), String> {
+    fn on_conn_ack(&mut self, context: &mut Context<'_>, conn_ack: &ConnAck) -> Result<(), String> {
         let limits = &context.swarm.limits;
-        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(live) = &mut self.live else {
+            return Ok(());
+        };
         if live.connected || conn_ack.code != 0 {
             return Err(format!("unexpected {conn_ack:?}"));
         }
@@ -383,9 +405,13 @@ impl Client {
             Version::V31 => history.is_present(live.connection, now),
             _ => conn_ack.session_present,
         };
-        context.auditor.on_connack(self.index, live.connection, now, session_present)?;
-        context.auditor.receivers[self.index].packet_bytes_max =
-            self.profile.maximum_packet_size.filter(|_| self.profile.version == Version::V5);
+        context
+            .auditor
+            .on_connack(self.index, live.connection, now, session_present)?;
+        context.auditor.receivers[self.index].packet_bytes_max = self
+            .profile
+            .maximum_packet_size
+            .filter(|_| self.profile.version == Version::V5);
         live.connected = true;
         live.connack_at = now;
         live.session_present = session_present;
@@ -398,7 +424,9 @@ impl Client {
             live.server_alias_maximum = conn_ack.topic_alias_maximum;
             live.server_packet_bytes_max = conn_ack.maximum_packet_size.unwrap_or(u32::MAX);
         }
-        let keep_alive_s = conn_ack.server_keep_alive_s.unwrap_or(self.profile.keep_alive_s);
+        let keep_alive_s = conn_ack
+            .server_keep_alive_s
+            .unwrap_or(self.profile.keep_alive_s);
         live.keep_alive = Duration::from_secs(keep_alive_s.into());
         if !session_present {
             self.session = SessionState::default();

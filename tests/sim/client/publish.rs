@@ -42,7 +42,10 @@ impl Client {
             let id = self.session.last_packet_id.wrapping_add(1);
             self.session.last_packet_id = id;
             let used = self.session.outgoing.iter().any(|it| it.packet_id == id)
-                || self.live.as_ref().is_some_and(|live| live.requests.contains_key(&id));
+                || self
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.requests.contains_key(&id));
             if id != 0 && !used {
                 return id;
             }
@@ -50,7 +53,11 @@ impl Client {
     }
 
     pub(crate) fn publish(&mut self, context: &mut Context<'_>, wanted: Wanted) {
-        let bytes = if wanted.bytes == 0 { 0 } else { wanted.bytes.max(PAYLOAD_BYTES_MIN) };
+        let bytes = if wanted.bytes == 0 {
+            0
+        } else {
+            wanted.bytes.max(PAYLOAD_BYTES_MIN)
+        };
         let message = context.auditor.add_message(Message {
             publisher: self.index,
             topic: wanted.topic,
@@ -69,8 +76,18 @@ impl Client {
             return;
         }
         let packet_id = self.next_packet_id();
-        let awaits = if wanted.qos == 1 { AckKind::PubAck } else { AckKind::PubRec };
-        let outgoing = Outgoing { packet_id, message, qos: wanted.qos, awaits, order: 0 };
+        let awaits = if wanted.qos == 1 {
+            AckKind::PubAck
+        } else {
+            AckKind::PubRec
+        };
+        let outgoing = Outgoing {
+            packet_id,
+            message,
+            qos: wanted.qos,
+            awaits,
+            order: 0,
+        };
         self.session.outgoing.push_back(outgoing);
         self.send_publish(context, message, Some(packet_id), false);
     }
@@ -111,7 +128,11 @@ impl Client {
             live.unconfirmed.push_back((order, id));
             return;
         };
-        let kind = if message.qos == 1 { AckKind::PubAck } else { AckKind::PubRec };
+        let kind = if message.qos == 1 {
+            AckKind::PubAck
+        } else {
+            AckKind::PubRec
+        };
         live.awaited.entry(kind).or_default().push_back(packet_id);
         let mut outgoing = self.session.outgoing.iter_mut();
         if let Some(outgoing) = outgoing.find(|it| it.packet_id == packet_id) {
@@ -142,7 +163,10 @@ impl Client {
         encode::ack(AckKind::PubRel, packet_id, &mut live.output);
         let index = self.index;
         context.note(format_args!("    client {index} > PubRel {packet_id}"));
-        live.awaited.entry(AckKind::PubComp).or_default().push_back(packet_id);
+        live.awaited
+            .entry(AckKind::PubComp)
+            .or_default()
+            .push_back(packet_id);
         live.last_sent = context.now;
     }
 
@@ -155,7 +179,9 @@ impl Client {
         packet_id: u16,
         code: u8,
     ) -> Result<(), String> {
-        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(live) = &mut self.live else {
+            return Ok(());
+        };
         let expected = match kind {
             // Our PUBREL was sent again; the broker may have forgotten the message already.
             AckKind::PubComp if live.session_present => 0x92,
@@ -169,7 +195,11 @@ impl Client {
         if expected != Some(packet_id) {
             return Err(format!("{kind:?} {packet_id}, expected {expected:?}"));
         }
-        let position = self.session.outgoing.iter().position(|it| it.packet_id == packet_id);
+        let position = self
+            .session
+            .outgoing
+            .iter()
+            .position(|it| it.packet_id == packet_id);
         let position = position.ok_or_else(|| format!("{kind:?} {packet_id} not in flight"))?;
         let outgoing = &mut self.session.outgoing[position];
         if outgoing.awaits != kind {
@@ -196,7 +226,11 @@ impl Live {
         if let Some(alias) = self.aliases_out.get(topic).copied()
             && choice > 0
         {
-            let name = if choice == 1 { topic.to_owned() } else { String::new() };
+            let name = if choice == 1 {
+                topic.to_owned()
+            } else {
+                String::new()
+            };
             return (name, Some(alias));
         }
         if self.server_alias_maximum == 0 || choice == 0 {

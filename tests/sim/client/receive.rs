@@ -28,22 +28,35 @@ impl Client {
             return self.owe(AckKind::PubRec, packet_id);
         }
         self.deliver(context, &topic, &publish)?;
-        self.session.incoming.insert(packet_id, Incoming { message, received_sent: false });
+        self.session.incoming.insert(
+            packet_id,
+            Incoming {
+                message,
+                received_sent: false,
+            },
+        );
         self.owe(AckKind::PubRec, packet_id)
     }
 
     /// [MQTT-3.3.2-8] to [MQTT-3.3.2-12].
     fn resolve_alias(&mut self, publish: &Publish) -> Result<String, String> {
         let maximum = self.profile.topic_alias_maximum;
-        let Some(live) = &mut self.live else { return Ok(publish.topic.clone()) };
-        let Some(alias) = publish.alias else { return Ok(publish.topic.clone()) };
+        let Some(live) = &mut self.live else {
+            return Ok(publish.topic.clone());
+        };
+        let Some(alias) = publish.alias else {
+            return Ok(publish.topic.clone());
+        };
         if alias > maximum {
             return Err(format!("topic alias {alias} above {maximum}"));
         }
         if !publish.topic.is_empty() {
             live.aliases_in.insert(alias, publish.topic.clone());
         }
-        live.aliases_in.get(&alias).cloned().ok_or(format!("unknown topic alias {alias}"))
+        live.aliases_in
+            .get(&alias)
+            .cloned()
+            .ok_or(format!("unknown topic alias {alias}"))
     }
 
     /// A packet identifier is free, and the Receive Maximum is kept [MQTT-2.2.1-4],
@@ -53,9 +66,13 @@ impl Client {
             Version::V5 => self.profile.receive_maximum.unwrap_or(u16::MAX),
             _ => u16::MAX,
         };
-        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(live) = &mut self.live else {
+            return Ok(());
+        };
         if !live.open_in.insert(packet_id) {
-            return Err(format!("packet identifier {packet_id} is in use: {publish}"));
+            return Err(format!(
+                "packet identifier {packet_id} is in use: {publish}"
+            ));
         }
         if live.open_in.len() > usize::from(maximum) {
             return Err(format!("more than {maximum} in flight: {:?}", live.open_in));
@@ -69,18 +86,24 @@ impl Client {
         topic: &str,
         publish: &Publish,
     ) -> Result<(), String> {
-        let Some(live) = &self.live else { return Ok(()) };
+        let Some(live) = &self.live else {
+            return Ok(());
+        };
         let on = DeliveredOn {
             session_present: live.session_present,
             connect_sent: live.connect_sent,
             connack_at: live.connack_at,
             v5: self.profile.version == Version::V5,
         };
-        context.auditor.on_delivered(self.index, context.now, topic, publish, &on)
+        context
+            .auditor
+            .on_delivered(self.index, context.now, topic, publish, &on)
     }
 
     pub(super) fn on_pub_rel(&mut self, packet_id: u16, code: u8) -> Result<(), String> {
-        let Some(live) = &self.live else { return Ok(()) };
+        let Some(live) = &self.live else {
+            return Ok(());
+        };
         if code != 0 {
             return Err(format!("PUBREL {packet_id} with code {code:#04x}"));
         }
@@ -106,7 +129,9 @@ impl Client {
         let index = self.index;
         let Some(live) = &mut self.live else { return };
         for _ in 0..count.min(live.owed.len()) {
-            let Some((kind, packet_id)) = live.owed.pop_front() else { return };
+            let Some((kind, packet_id)) = live.owed.pop_front() else {
+                return;
+            };
             context.note(format_args!("    client {index} > {kind:?} {packet_id}"));
             encode::ack(kind, packet_id, &mut live.output);
             live.order += 1;

@@ -41,13 +41,17 @@ impl Rudeness {
     }
 
     pub(crate) fn bytes(self, client_id: &str, random: &mut Random) -> Vec<u8> {
-        let version = if random.chance(1, 2) { Version::V5 } else { Version::V311 };
+        let version = if random.chance(1, 2) {
+            Version::V5
+        } else {
+            Version::V311
+        };
         let mut connect = Vec::new();
         encode::connect(&polite_connect(client_id, version, self), &mut connect);
         match self {
-            Self::Garbage => {
-                (0..1 + random.below(200)).map(|_| random.next_u64() as u8).collect()
-            }
+            Self::Garbage => (0..1 + random.below(200))
+                .map(|_| random.next_u64() as u8)
+                .collect(),
             Self::Silence => Vec::new(),
             Self::HalfConnect => {
                 let cut = 1 + random.below(connect.len() as u64 - 1) as usize;
@@ -82,7 +86,11 @@ fn polite_connect(client_id: &str, version: Version, rudeness: Rudeness) -> Conn
     Connect {
         version,
         clean_start: true,
-        keep_alive_s: if rudeness == Rudeness::HalfPacket { 2 } else { 0 },
+        keep_alive_s: if rudeness == Rudeness::HalfPacket {
+            2
+        } else {
+            0
+        },
         client_id: client_id.to_owned(),
         session_expiry_s: 0,
         receive_maximum: None,

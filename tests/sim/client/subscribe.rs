@@ -42,12 +42,21 @@ impl Client {
                 filter.retain_as_published = false;
                 filter.retain_handling = 0;
             }
-            context.auditor.on_subscribe_sent(self.index, context.now, &filter, identifier);
+            context
+                .auditor
+                .on_subscribe_sent(self.index, context.now, &filter, identifier);
             if !self.subscribed.contains(&filter.filter) {
                 self.subscribed.push(filter.filter);
             }
         }
-        live.requests.insert(packet_id, Request { filters, unsubscribe: false, order });
+        live.requests.insert(
+            packet_id,
+            Request {
+                filters,
+                unsubscribe: false,
+                order,
+            },
+        );
     }
 
     pub(crate) fn unsubscribe(&mut self, context: &mut Context<'_>, filter: Filter) {
@@ -57,11 +66,22 @@ impl Client {
         encode::unsubscribe(packet_id, &names, self.profile.version, &mut live.output);
         live.last_sent = context.now;
         let index = self.index;
-        context.note(format_args!("    client {index} > UNSUBSCRIBE {packet_id} {names:?}"));
+        context.note(format_args!(
+            "    client {index} > UNSUBSCRIBE {packet_id} {names:?}"
+        ));
         let order = live.next_order();
-        context.auditor.on_unsubscribe_sent(self.index, context.now, &filter.filter);
+        context
+            .auditor
+            .on_unsubscribe_sent(self.index, context.now, &filter.filter);
         self.subscribed.retain(|other| *other != filter.filter);
-        live.requests.insert(packet_id, Request { filters: vec![filter], unsubscribe: true, order });
+        live.requests.insert(
+            packet_id,
+            Request {
+                filters: vec![filter],
+                unsubscribe: true,
+                order,
+            },
+        );
     }
 
     /// Is an answer about this filter under way?
@@ -77,7 +97,9 @@ impl Client {
         let request = live.and_then(|live| live.requests.remove(&packet_id));
         request
             .filter(|request| request.unsubscribe == unsubscribe)
-            .ok_or(format!("SUBACK or UNSUBACK {packet_id} that nobody waits for"))
+            .ok_or(format!(
+                "SUBACK or UNSUBACK {packet_id} that nobody waits for"
+            ))
     }
 
     /// [MQTT-3.8.4-2], [MQTT-3.8.4-6].
@@ -93,7 +115,9 @@ impl Client {
             return Err(format!("SUBACK {codes:?} for {:?}", request.filters));
         }
         for filter in &request.filters {
-            context.auditor.on_suback(self.index, context.now, &filter.filter);
+            context
+                .auditor
+                .on_suback(self.index, context.now, &filter.filter);
         }
         if let Some(live) = &mut self.live {
             live.confirm(request.order, context.auditor);
@@ -114,7 +138,9 @@ impl Client {
             return Err(format!("UNSUBACK {codes:?} for {:?}", request.filters));
         }
         for filter in &request.filters {
-            context.auditor.on_unsuback(self.index, context.now, &filter.filter);
+            context
+                .auditor
+                .on_unsuback(self.index, context.now, &filter.filter);
         }
         if let Some(live) = &mut self.live {
             live.confirm(request.order, context.auditor);

@@ -18,7 +18,9 @@ impl Decoder {
 
     /// The next whole packet and its length in bytes.
     pub(crate) fn next(&mut self, version: Version) -> Result<Option<(Packet, usize)>, Fault> {
-        let Some((header, length)) = frame_length(&self.bytes)? else { return Ok(None) };
+        let Some((header, length)) = frame_length(&self.bytes)? else {
+            return Ok(None);
+        };
         if self.bytes.len() < length {
             return Ok(None);
         }
@@ -38,7 +40,9 @@ impl Decoder {
 fn frame_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Fault> {
     let mut remaining = 0usize;
     for position in 0..4 {
-        let Some(byte) = bytes.get(1 + position) else { return Ok(None) };
+        let Some(byte) = bytes.get(1 + position) else {
+            return Ok(None);
+        };
         remaining |= usize::from(byte & 0x7F) << (7 * position);
         if byte & 0x80 == 0 {
             let header = 2 + position;
@@ -70,7 +74,11 @@ fn packet(first_byte: u8, body: &[u8], version: Version) -> Result<Packet, Fault
         14 if version == Version::V5 => disconnect(&mut reader)?,
         _ => return Err(format!("a server does not send packet type {kind}")),
     };
-    if reader.bytes.is_empty() { Ok(packet) } else { Err("bytes behind the packet's end".into()) }
+    if reader.bytes.is_empty() {
+        Ok(packet)
+    } else {
+        Err("bytes behind the packet's end".into())
+    }
 }
 
 fn conn_ack(reader: &mut Reader<'_>, version: Version) -> Result<Packet, Fault> {
@@ -164,7 +172,11 @@ fn ack(kind: u8, reader: &mut Reader<'_>, version: Version) -> Result<Packet, Fa
             reader.properties(&[0x1F, 0x26])?;
         }
     }
-    Ok(Packet::Ack { kind, packet_id, code })
+    Ok(Packet::Ack {
+        kind,
+        packet_id,
+        code,
+    })
 }
 
 fn sub_ack(reader: &mut Reader<'_>, version: Version) -> Result<Packet, Fault> {
@@ -172,7 +184,10 @@ fn sub_ack(reader: &mut Reader<'_>, version: Version) -> Result<Packet, Fault> {
     if version == Version::V5 {
         reader.properties(&[0x1F, 0x26])?;
     }
-    Ok(Packet::SubAck { packet_id, codes: reader.rest() })
+    Ok(Packet::SubAck {
+        packet_id,
+        codes: reader.rest(),
+    })
 }
 
 fn unsub_ack(reader: &mut Reader<'_>, version: Version) -> Result<Packet, Fault> {
@@ -180,11 +195,18 @@ fn unsub_ack(reader: &mut Reader<'_>, version: Version) -> Result<Packet, Fault>
     if version == Version::V5 {
         reader.properties(&[0x1F, 0x26])?;
     }
-    Ok(Packet::UnsubAck { packet_id, codes: reader.rest() })
+    Ok(Packet::UnsubAck {
+        packet_id,
+        codes: reader.rest(),
+    })
 }
 
 fn disconnect(reader: &mut Reader<'_>) -> Result<Packet, Fault> {
-    let code = if reader.bytes.is_empty() { 0 } else { reader.byte()? };
+    let code = if reader.bytes.is_empty() {
+        0
+    } else {
+        reader.byte()?
+    };
     if !reader.bytes.is_empty() {
         reader.properties(&[0x1C, 0x1F, 0x26])?;
     }
@@ -205,7 +227,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let (head, rest) = self.bytes.split_at_checked(count).ok_or("packet ends too early")?;
+        let (head, rest) = self
+            .bytes
+            .split_at_checked(count)
+            .ok_or("packet ends too early")?;
         self.bytes = rest;
         Ok(head)
     }
@@ -220,7 +245,10 @@ impl<'a> Reader<'a> {
 
     /// A big-endian integer of up to four bytes.
     fn number(&mut self, width: usize) -> Result<u32, Fault> {
-        Ok(self.take(width)?.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)))
+        Ok(self
+            .take(width)?
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u32::from(*byte)))
     }
 
     fn packet_id(&mut self) -> Result<u16, Fault> {
@@ -250,7 +278,9 @@ impl<'a> Reader<'a> {
     /// The property section; none but Subscription Identifier and User Property may repeat.
     fn properties(&mut self, allowed: &[u8]) -> Result<Vec<(u8, Value)>, Fault> {
         let length = self.variable()? as usize;
-        let mut section = Reader { bytes: self.take(length)? };
+        let mut section = Reader {
+            bytes: self.take(length)?,
+        };
         let mut found: Vec<(u8, Value)> = Vec::new();
         while !section.bytes.is_empty() {
             let identifier = section.byte()?;

@@ -5,7 +5,11 @@ use super::{AckKind, Connect, Filter, Publish, Version, Will};
 /// CONNECT (section 3.1).
 pub(crate) fn connect(packet: &Connect, out: &mut Vec<u8>) {
     let v5 = packet.version == Version::V5;
-    let name = if packet.version == Version::V31 { "MQIsdp" } else { "MQTT" };
+    let name = if packet.version == Version::V31 {
+        "MQIsdp"
+    } else {
+        "MQTT"
+    };
     let mut body = Vec::new();
     string(name, &mut body);
     body.push(packet.version as u8);
@@ -133,12 +137,7 @@ pub(crate) fn subscribe(
 }
 
 /// UNSUBSCRIBE (section 3.10).
-pub(crate) fn unsubscribe(
-    packet_id: u16,
-    filters: &[String],
-    version: Version,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn unsubscribe(packet_id: u16, filters: &[String], version: Version, out: &mut Vec<u8>) {
     let mut body = packet_id.to_be_bytes().to_vec();
     if version == Version::V5 {
         properties(&[], &mut body);

@@ -62,7 +62,17 @@ pub(crate) struct Publish {
 /// The payload is told by the message that it names.
 impl fmt::Display for Publish {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dup, qos, retain, topic, packet_id, alias, expiry_s, identifiers, .. } = self;
+        let Self {
+            dup,
+            qos,
+            retain,
+            topic,
+            packet_id,
+            alias,
+            expiry_s,
+            identifiers,
+            ..
+        } = self;
         write!(
             formatter,
             "PUBLISH {topic:?} q{qos}{}{} id {packet_id:?} alias {alias:?} expiry {expiry_s:?} \
@@ -112,11 +122,23 @@ pub(crate) struct ConnAck {
 pub(crate) enum Packet {
     ConnAck(ConnAck),
     Publish(Publish),
-    Ack { kind: AckKind, packet_id: u16, code: u8 },
-    SubAck { packet_id: u16, codes: Vec<u8> },
-    UnsubAck { packet_id: u16, codes: Vec<u8> },
+    Ack {
+        kind: AckKind,
+        packet_id: u16,
+        code: u8,
+    },
+    SubAck {
+        packet_id: u16,
+        codes: Vec<u8>,
+    },
+    UnsubAck {
+        packet_id: u16,
+        codes: Vec<u8>,
+    },
     PingResp,
-    Disconnect { code: u8 },
+    Disconnect {
+        code: u8,
+    },
 }
 
 impl fmt::Display for Packet {

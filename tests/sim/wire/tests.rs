@@ -58,12 +58,19 @@ fn publish_comes_back_in_every_version() {
             alias: v5.then_some(3),
             expiry_s: v5.then_some(60),
             identifiers: if v5 { vec![1, 200_000] } else { vec![] },
-            user_properties: if v5 { vec![("k".into(), "v".into())] } else { vec![] },
+            user_properties: if v5 {
+                vec![("k".into(), "v".into())]
+            } else {
+                vec![]
+            },
             payload: vec![1; 200],
         };
         let mut out = Vec::new();
         encode::publish(&publish, version, &mut out);
-        assert_eq!(decode(version, &out).unwrap(), vec![Packet::Publish(publish)]);
+        assert_eq!(
+            decode(version, &out).unwrap(),
+            vec![Packet::Publish(publish)]
+        );
     }
 }
 
@@ -76,15 +83,25 @@ fn server_packets_are_read() {
     )
     .unwrap();
     assert!(matches!(&packets[0], Packet::ConnAck(ack) if ack.session_present && ack.code == 0));
-    let ack = |kind, packet_id, code| Packet::Ack { kind, packet_id, code };
+    let ack = |kind, packet_id, code| Packet::Ack {
+        kind,
+        packet_id,
+        code,
+    };
     assert_eq!(
         packets[1..],
         [
             ack(AckKind::PubAck, 7, 0),
             ack(AckKind::PubRec, 8, 0x10),
             ack(AckKind::PubRel, 9, 0),
-            Packet::SubAck { packet_id: 1, codes: vec![2] },
-            Packet::UnsubAck { packet_id: 2, codes: vec![0x11] },
+            Packet::SubAck {
+                packet_id: 1,
+                codes: vec![2]
+            },
+            Packet::UnsubAck {
+                packet_id: 2,
+                codes: vec![0x11]
+            },
             Packet::PingResp,
             Packet::Disconnect { code: 0x8E },
         ]

@@ -6,6 +6,7 @@ use crate::schedule::Event;
 use ringway::base::ids::ShardId;
 use ringway::base::time::Instant;
 use ringway::shard::interface::{CloseCause, Closing, ConnectionOrigin, ReadVerdict};
+use ringway::shard::peer_batch::PeerBatch;
 use std::time::Duration;
 
 /// What a closed connection's last bytes may take.
@@ -14,8 +15,13 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Sockets: from accept to close.
 impl World {
     pub(super) fn accept(&mut self, connection: usize) {
-        let Place::Listening { shard } = self.network[connection].place else { return };
-        let origin = ConnectionOrigin { peer: None, listener: 0 };
+        let Place::Listening { shard } = self.network[connection].place else {
+            return;
+        };
+        let origin = ConnectionOrigin {
+            peer: None,
+            listener: 0,
+        };
         let now = self.schedule.now();
         match self.nodes[shard].shard.on_connection_opened(now, origin) {
             Some(id) => {
@@ -44,7 +50,9 @@ impl World {
 
     pub(super) fn read(&mut self, connection: usize) {
         self.network[connection].read_planned = false;
-        let Place::At { shard, id } = self.network[connection].place else { return };
+        let Place::At { shard, id } = self.network[connection].place else {
+            return;
+        };
         if self.network[connection].up.reset {
             self.lose(connection);
             return;
@@ -63,13 +71,22 @@ impl World {
             }
             return;
         }
-        let count = if split { 1 + self.faults.below(waiting as u64) as usize } else { 4_096 };
+        let count = if split {
+            1 + self.faults.below(waiting as u64) as usize
+        } else {
+            4_096
+        };
         let bytes = it.up.read(count);
         it.fed_at = self.schedule.now();
-        let verdict = self.nodes[shard].shard.on_bytes(self.schedule.now(), id, &bytes);
+        let verdict = self.nodes[shard]
+            .shard
+            .on_bytes(self.schedule.now(), id, &bytes);
         self.trace.note(
             self.schedule.now(),
-            format_args!("  #{connection} {shard}/{id:?} fed {} bytes: {verdict:?}", bytes.len()),
+            format_args!(
+                "  #{connection} {shard}/{id:?} fed {} bytes: {verdict:?}",
+                bytes.len()
+            ),
         );
         self.follow_verdict(connection, verdict);
         self.plan_turn(shard);
@@ -96,21 +113,32 @@ impl World {
     }
 
     fn begin_hand_over(&mut self, connection: usize, home: usize) {
-        let Place::At { shard, id } = self.network[connection].place else { return };
+        let Place::At { shard, id } = self.network[connection].place else {
+            return;
+        };
         self.nodes[shard].connections.remove(&id);
         let hand_over = self.nodes[shard].shard.take_hand_over(id);
         if hand_over.is_none() || home == shard {
-            self.fail(format!("#{connection}: hand-over to {home} without a connection"));
+            self.fail(format!(
+                "#{connection}: hand-over to {home} without a connection"
+            ));
         }
-        self.network[connection].place = Place::Moving { shard: home, hand_over };
+        self.network[connection].place = Place::Moving {
+            shard: home,
+            hand_over,
+        };
         let delay = self.link_delay();
         self.schedule.after(delay, Event::HandOver { connection });
     }
 
     pub(super) fn finish_hand_over(&mut self, connection: usize) {
         let it = &mut self.network[connection];
-        let Place::Moving { shard, hand_over } = &mut it.place else { return };
-        let (shard, Some(mut hand_over)) = (*shard, hand_over.take()) else { return };
+        let Place::Moving { shard, hand_over } = &mut it.place else {
+            return;
+        };
+        let (shard, Some(mut hand_over)) = (*shard, hand_over.take()) else {
+            return;
+        };
         // Bytes that came meanwhile go along or follow.
         if self.faults.chance(1, 2) {
             hand_over.received.extend(it.up.read(usize::MAX));
@@ -130,7 +158,9 @@ impl World {
 
     /// The driver finds the socket gone.
     fn lose(&mut self, connection: usize) {
-        let Place::At { shard, id } = self.network[connection].place else { return };
+        let Place::At { shard, id } = self.network[connection].place else {
+            return;
+        };
         let now = self.schedule.now();
         self.drain_closings(shard);
         if self.nodes[shard].connections.remove(&id).is_none() {
@@ -150,14 +180,17 @@ impl World {
     }
 
     fn note_end(&mut self, connection: usize, now: Instant, cause: CloseCause) {
-        self.trace.note(now, format_args!("  #{connection} ended: {cause:?}"));
+        self.trace
+            .note(now, format_args!("  #{connection} ended: {cause:?}"));
         self.network[connection].ended = Some((now, cause));
         self.on_broker_ended(connection, now, cause);
     }
 
     fn begin_closing(&mut self, shard: usize, closing: Closing) {
         let Some(connection) = self.nodes[shard].connections.remove(&closing.connection) else {
-            self.fail(format!("shard {shard} ends an unknown connection: {closing:?}"));
+            self.fail(format!(
+                "shard {shard} ends an unknown connection: {closing:?}"
+            ));
             return;
         };
         let now = self.schedule.now();
@@ -165,12 +198,16 @@ impl World {
         it.place = Place::Closing { shard };
         it.last = closing.last;
         self.note_end(connection, now, closing.cause);
-        self.schedule.after(CLOSE_TIME, Event::CloseDeadline { connection });
+        self.schedule
+            .after(CLOSE_TIME, Event::CloseDeadline { connection });
         self.plan_write(connection);
     }
 
     pub(super) fn give_up_closing(&mut self, connection: usize) {
-        let Place::Closing { shard } = self.network[connection].place else { return };
+        let Place::Closing { shard } = self.network[connection].place else {
+            return;
+        };
+        self.network[connection].cut_short = true;
         self.recycle_all(connection, shard);
         self.finish_closing(connection);
     }
@@ -266,7 +303,9 @@ impl World {
         let now = self.schedule.now();
         let short = !self.calm && self.faults.chance(self.swarm.faults.short_write, 10_000);
         let it = &mut self.network[connection];
-        let Some(transmit) = &mut it.transmit else { return true };
+        let Some(transmit) = &mut it.transmit else {
+            return true;
+        };
         let room = it.down_bytes_max.saturating_sub(it.down.unread());
         let mut count = transmit.bytes().min(room);
         if short && count > 0 {
@@ -287,7 +326,8 @@ impl World {
             it.blocked_since.get_or_insert(now);
         }
         if progress {
-            self.trace.note(now, format_args!("  #{connection} takes {count} bytes"));
+            self.trace
+                .note(now, format_args!("  #{connection} takes {count} bytes"));
             self.sabotage_bytes(&mut bytes);
             self.send_down(connection, Parcel::Bytes(bytes));
         }
@@ -302,7 +342,9 @@ impl World {
 
     fn report_blocked(&mut self, connection: usize, again: bool) {
         if let Place::At { shard, id } = self.network[connection].place {
-            self.nodes[shard].shard.on_transmit_blocked(self.schedule.now(), id);
+            self.nodes[shard]
+                .shard
+                .on_transmit_blocked(self.schedule.now(), id);
             self.plan_turn(shard);
         }
         if again {
@@ -313,7 +355,9 @@ impl World {
     }
 
     fn sabotage_bytes(&mut self, bytes: &mut [u8]) {
-        let Some(Sabotage::FlipByte(number)) = self.sabotage else { return };
+        let Some(Sabotage::FlipByte(number)) = self.sabotage else {
+            return;
+        };
         self.sabotage_count += 1;
         if self.sabotage_count == number {
             let last = bytes.len() - 1;
@@ -353,11 +397,20 @@ impl World {
             let arrival = self.schedule.now() + self.link_delay();
             let target = target.index();
             let arrival = self.links.send(shard, target, batch, arrival);
-            self.schedule.at(arrival, Event::Batch { source: shard, target });
+            self.schedule.at(
+                arrival,
+                Event::Batch {
+                    source: shard,
+                    target,
+                },
+            );
         }
         let now = self.schedule.now();
         let node = &mut self.nodes[shard];
-        let due = node.shard.poll_timeout().is_some_and(|deadline| deadline <= now);
+        let due = node
+            .shard
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now);
         if due && !node.timeout_planned {
             node.timeout_planned = true;
             self.schedule.soon(Event::Timeout { shard });
@@ -382,13 +435,17 @@ impl World {
     fn drain_transmits(&mut self, shard: usize) {
         while let Some((id, transmit)) = self.nodes[shard].shard.poll_transmit() {
             let Some(connection) = self.nodes[shard].connections.get(&id).copied() else {
-                self.fail(format!("shard {shard} sends to an unknown connection {id:?}"));
+                self.fail(format!(
+                    "shard {shard} sends to an unknown connection {id:?}"
+                ));
                 self.nodes[shard].shard.recycle(transmit);
                 continue;
             };
             let it = &mut self.network[connection];
             if it.transmit.is_some() || transmit.is_empty() {
-                self.fail(format!("#{connection}: transmit while another one is under way"));
+                self.fail(format!(
+                    "#{connection}: transmit while another one is under way"
+                ));
                 continue;
             }
             it.transmit = Some(transmit);
@@ -409,7 +466,9 @@ impl World {
     }
 
     pub(super) fn receive_batch(&mut self, source: usize, target: usize) {
-        let Some(mut batch) = self.links.arrive(source, target) else { return };
+        let Some(mut batch) = self.links.arrive(source, target) else {
+            return;
+        };
         let now = self.schedule.now();
         let lost = match self.sabotage {
             Some(Sabotage::LoseBatch(number)) => {
@@ -418,20 +477,29 @@ impl World {
             }
             _ => false,
         };
-        if !lost {
+        if lost {
+            *batch = PeerBatch::default();
+        } else {
             let from = ShardId(source as u16);
-            self.nodes[target].shard.on_peer_batch(now, from, &mut batch);
+            self.nodes[target]
+                .shard
+                .on_peer_batch(now, from, &mut batch);
         }
         let arrival = now + self.link_delay();
         let arrival = self.links.send_home(source, target, batch, arrival);
-        self.schedule.at(arrival, Event::BatchHome { source, target });
+        self.schedule
+            .at(arrival, Event::BatchHome { source, target });
         self.plan_turn(target);
     }
 
     pub(super) fn receive_batch_home(&mut self, source: usize, target: usize) {
-        let Some(batch) = self.links.arrive_home(source, target) else { return };
+        let Some(batch) = self.links.arrive_home(source, target) else {
+            return;
+        };
         let now = self.schedule.now();
-        self.nodes[source].shard.on_peer_batch_returned(now, ShardId(target as u16), batch);
+        self.nodes[source]
+            .shard
+            .on_peer_batch_returned(now, ShardId(target as u16), batch);
         self.plan_turn(source);
     }
 

@@ -6,6 +6,7 @@ use crate::client::act::Step;
 use crate::client::rude::Rudeness;
 use crate::network::{Connection, Hangup, Parcel, Place};
 use crate::schedule::Event;
+use crate::wire::Version;
 use ringway::base::time::Instant;
 use ringway::shard::interface::CloseCause;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use std::time::Duration;
 /// The broker must have ended a rude connection by then: the longest of its deadlines, keep alive
 /// and connect timeout, and some time for the way.
 const RUDE_TIME_MAX: Duration = Duration::from_secs(8);
+/// The longest DISCONNECT that says only why.
+const TAIL_BYTES: usize = 4;
 /// Connections that a rude client makes.
 const RUDE_CONNECTIONS: usize = 12;
 
@@ -26,7 +29,11 @@ pub(super) struct Rude {
 
 impl Rude {
     pub(super) fn new(index: usize) -> Self {
-        Self { client_id: format!("rude-{index}"), connection: None, left: RUDE_CONNECTIONS }
+        Self {
+            client_id: format!("rude-{index}"),
+            connection: None,
+            left: RUDE_CONNECTIONS,
+        }
     }
 
     pub(super) const fn is_connected(&self) -> bool {
@@ -41,7 +48,8 @@ impl World {
         let now = self.schedule.now();
         let connection = self.network.len();
         let bytes_max = self.swarm.down_bytes_max;
-        self.network.push(Connection::new(endpoint, shard, bytes_max, now));
+        self.network
+            .push(Connection::new(endpoint, shard, bytes_max, now));
         let delay = self.network_delay();
         self.schedule.after(delay, Event::Accept { connection });
         connection
@@ -59,7 +67,8 @@ impl World {
 
     pub(super) fn hang_up(&mut self, connection: usize, how: Hangup) {
         let now = self.schedule.now();
-        self.trace.note(now, format_args!("  #{connection} hangs up: {how:?}"));
+        self.trace
+            .note(now, format_args!("  #{connection} hangs up: {how:?}"));
         match how {
             Hangup::Close | Hangup::HalfClose => self.send_up(connection, Parcel::Fin),
             Hangup::Reset => {
@@ -87,7 +96,11 @@ impl World {
         let it = &mut self.network[connection];
         if !it.client_read_planned {
             it.client_read_planned = true;
-            let at = if self.calm { self.schedule.now() } else { it.stalled_until };
+            let at = if self.calm {
+                self.schedule.now()
+            } else {
+                it.stalled_until
+            };
             self.schedule.at(at, Event::ClientRead { connection });
         }
     }
@@ -110,6 +123,9 @@ impl World {
             false => waiting,
         };
         let bytes = it.down.read(count);
+        it.tail.extend(&bytes);
+        let old = it.tail.len().saturating_sub(TAIL_BYTES);
+        it.tail.drain(..old);
         if !bytes.is_empty() && !matches!(it.place, Place::Gone) {
             self.plan_write(connection);
         }
@@ -139,6 +155,7 @@ impl World {
     fn end_at_client(&mut self, connection: usize) {
         let endpoint = self.network[connection].endpoint;
         if endpoint < self.clients.len() {
+            self.check_goodbye(connection);
             let said = self.clients[endpoint].on_end(connection);
             self.trace.note(
                 self.schedule.now(),
@@ -151,9 +168,33 @@ impl World {
         self.network[connection].hangup = Some(Hangup::Close);
     }
 
+    /// A 5.0 client whose session was taken over hears so [MQTT-3.1.4-3].
+    fn check_goodbye(&mut self, connection: usize) {
+        let it = &self.network[connection];
+        let history = &self.auditor.receivers[it.endpoint].history.attempts;
+        let attempt = history
+            .iter()
+            .find(|attempt| attempt.connection == connection);
+        let connected = attempt.is_some_and(|attempt| attempt.confirmed.is_some());
+        let v5 = self.clients[it.endpoint].profile.version == Version::V5;
+        let taken_over = matches!(it.ended, Some((_, CloseCause::SessionTakenOver)));
+        if !(v5 && connected && taken_over) || it.cut_short || it.down.reset {
+            return;
+        }
+        let heard = it.tail.ends_with(b"\xe0\x01\x8e") || it.tail.ends_with(b"\xe0\x02\x8e\0");
+        if !heard {
+            self.fail(format!(
+                "#{connection}: taken over without a word: {:02x?}",
+                it.tail
+            ));
+        }
+    }
+
     /// What a client has written goes on its way.
     pub(super) fn send_output(&mut self, index: usize) {
-        let Some(live) = &mut self.clients[index].live else { return };
+        let Some(live) = &mut self.clients[index].live else {
+            return;
+        };
         if live.output.is_empty() {
             return;
         }
@@ -200,9 +241,10 @@ impl World {
     /// one that is still on its way could overtake the new one.
     pub(super) fn open_client(&mut self, index: usize) {
         let history = &self.auditor.receivers[index].history;
-        let unsettled = history.attempts.iter().any(|attempt| {
-            attempt.confirmed.is_none() && attempt.ended.is_none()
-        });
+        let unsettled = history
+            .attempts
+            .iter()
+            .any(|attempt| attempt.confirmed.is_none() && attempt.ended.is_none());
         if unsettled {
             return;
         }
@@ -222,7 +264,9 @@ impl World {
         if self.calm || self.clients[index].profile.scripted {
             return;
         }
-        let Some(live) = &self.clients[index].live else { return };
+        let Some(live) = &self.clients[index].live else {
+            return;
+        };
         let (connection, connected) = (live.connection, live.connected);
         // A client that is cut before it is connected, over and over, shows nothing.
         if !connected && self.faults.chance(19, 20) {
@@ -258,7 +302,9 @@ impl World {
             return;
         }
         if let Err(fault) = self.check_end(connection, now, cause) {
-            self.fail(format!("client {endpoint} on #{connection}: {cause:?}: {fault}"));
+            self.fail(format!(
+                "client {endpoint} on #{connection}: {cause:?}: {fault}"
+            ));
         }
         self.auditor.on_ended(endpoint, connection, now, cause);
     }
@@ -275,7 +321,9 @@ impl World {
             CloseCause::ClientDisconnected | CloseCause::NetworkClosed => Ok(()),
             CloseCause::SessionTakenOver => {
                 let attempts = &self.auditor.receivers[it.endpoint].history.attempts;
-                let newer = attempts.iter().any(|attempt| attempt.connection > connection);
+                let newer = attempts
+                    .iter()
+                    .any(|attempt| attempt.connection > connection);
                 if newer { Ok(()) } else { Err("by nobody") }
             }
             CloseCause::KeepAliveTimeout => {
@@ -286,17 +334,29 @@ impl World {
                 };
                 let silence = Duration::from_secs(keep_alive_s.into()) * 3 / 2;
                 let silent = now.saturating_since(it.fed_at) >= silence;
-                if silent || it.paused_ever { Ok(()) } else { Err("it was not silent") }
+                if silent || it.paused_ever {
+                    Ok(())
+                } else {
+                    Err("it was not silent")
+                }
             }
             CloseCause::SlowConsumer => {
                 let blocked = it.blocked_since.is_some_and(|since| {
                     now.saturating_since(since) >= self.swarm.limits.send_timeout
                 });
-                if blocked { Ok(()) } else { Err("its socket was not blocked so long") }
+                if blocked {
+                    Ok(())
+                } else {
+                    Err("its socket was not blocked so long")
+                }
             }
             CloseCause::ConnectTimeout => {
                 let cut = it.hangup.is_some();
-                if cut { Ok(()) } else { Err("it sent CONNECT at once") }
+                if cut {
+                    Ok(())
+                } else {
+                    Err("it sent CONNECT at once")
+                }
             }
             CloseCause::ProtocolError(_)
             | CloseCause::ConnectRefused(_)
@@ -304,7 +364,6 @@ impl World {
             | CloseCause::ServerStopping => Err("it did nothing wrong"),
         }
     }
-
 }
 
 /// Rude clients.
@@ -313,7 +372,8 @@ impl World {
         let now = self.schedule.now();
         if let Some((connection, rudeness, since)) = self.rude[index].connection {
             let over = self.network[connection].ended.is_some();
-            if over || self.calm || rudeness == Rudeness::NeverReads && since + RUDE_TIME_MAX < now {
+            if over || self.calm || rudeness == Rudeness::NeverReads && since + RUDE_TIME_MAX < now
+            {
                 self.rude[index].connection = None;
                 self.hang_up(connection, Hangup::Reset);
             } else if rudeness.is_ended() && since + RUDE_TIME_MAX < now {

@@ -33,8 +33,8 @@ const SCRIPTED: usize = 2;
 /// A fault of the simulator itself, to prove that the auditor sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sabotage {
-    /// This PUBLISH with QoS 1 or more is acknowledged but not handed to its client.
-    HideDelivery(u64),
+    /// Every so manyth PUBLISH with QoS 1 or more is acknowledged but not handed to its client.
+    HideDeliveries(u64),
     /// A byte of this transmit is changed on the way.
     FlipByte(u64),
     /// This batch between shards is lost.
@@ -70,6 +70,8 @@ pub(crate) struct World {
     events_at_once: u64,
     pub(crate) sabotage: Option<Sabotage>,
     sabotage_count: u64,
+    /// Deliveries that had to be there at the end.
+    required: u64,
     /// The first thing that was wrong.
     pub(crate) failure: Option<String>,
 }
@@ -78,14 +80,13 @@ impl World {
     pub(crate) fn new(seed: u64, swarm: Swarm, trace: Trace) -> Self {
         let mut workload = Random::new(seed ^ 0x0077_6F72_6B6C_6F61);
         let count = usize::from(swarm.shard_count);
-        let actions = swarm.actions;
         let clients: Vec<Client> = (0..swarm.client_count + SCRIPTED)
             .map(|index| {
                 let mut profile = draw_profile(index, &swarm, &mut workload);
                 if index >= swarm.client_count {
                     profile = Profile::scripted(index);
                 }
-                Client::new(index, profile, actions)
+                Client::new(index, profile)
             })
             .collect();
         let rude = (0..swarm.rude_count).map(Rude::new).collect();
@@ -93,7 +94,9 @@ impl World {
             schedule: Schedule::new(seed ^ 0x0073_6368_6564_756C),
             faults: Random::new(seed ^ 0x6661_756C_7473),
             workload,
-            nodes: (0..count).map(|index| new_node(seed, index, &swarm)).collect(),
+            nodes: (0..count)
+                .map(|index| new_node(seed, index, &swarm))
+                .collect(),
             links: Links::new(count),
             network: Vec::new(),
             auditor: Auditor::new(clients.len(), swarm.is_lossless()),
@@ -106,6 +109,7 @@ impl World {
             events_at_once: 0,
             sabotage: None,
             sabotage_count: 0,
+            required: 0,
             failure: None,
             swarm,
         };
@@ -117,7 +121,8 @@ impl World {
     }
 
     pub(crate) fn fail(&mut self, what: String) {
-        self.trace.note(self.schedule.now(), format_args!("FAILED: {what}"));
+        self.trace
+            .note(self.schedule.now(), format_args!("FAILED: {what}"));
         self.failure.get_or_insert(what);
     }
 
@@ -141,13 +146,16 @@ impl World {
 
     /// One event. False: nothing will ever happen again.
     fn step(&mut self) -> bool {
-        let Some(event) = self.schedule.pick() else { return self.advance() };
+        let Some(event) = self.schedule.pick() else {
+            return self.advance();
+        };
         self.events += 1;
         self.events_at_once += 1;
         if self.events_at_once > 1_000_000 {
             self.fail("a million events without progress of time".into());
         }
-        self.trace.note(self.schedule.now(), format_args!("{event:?}"));
+        self.trace
+            .note(self.schedule.now(), format_args!("{event:?}"));
         match event {
             Event::Accept { connection } => self.accept(connection),
             Event::Arrive { connection } => self.arrive(connection),
@@ -184,14 +192,20 @@ impl World {
             self.events_at_once = 0;
         }
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            let due = node.shard.poll_timeout().is_some_and(|deadline| deadline <= now);
+            let due = node
+                .shard
+                .poll_timeout()
+                .is_some_and(|deadline| deadline <= now);
             if !due || node.timeout_planned {
                 continue;
             }
             node.timeout_planned = true;
             let late = !self.calm && self.faults.chance(self.swarm.faults.late_timer, 10_000);
             let delay = if late { self.faults.below(5_000) } else { 0 };
-            self.schedule.after(Duration::from_micros(delay), Event::Timeout { shard: index });
+            self.schedule.after(
+                Duration::from_micros(delay),
+                Event::Timeout { shard: index },
+            );
         }
         true
     }

@@ -15,7 +15,10 @@ impl World {
 
     /// The first thing that is still under way.
     pub(super) fn unrest(&self) -> Option<String> {
-        let busy = self.clients.iter().find(|client| !client.asleep && !client.is_idle());
+        let busy = self
+            .clients
+            .iter()
+            .find(|client| !client.asleep && !client.is_idle());
         if let Some(client) = busy {
             return Some(format!("client {}: {}", client.index, client.open_work()));
         }
@@ -29,7 +32,10 @@ impl World {
         if let Some(connection) = open {
             return Some(format!("#{connection}: {:?}", self.network[connection]));
         }
-        let planned = self.nodes.iter().position(|node| node.turn_planned || node.timeout_planned);
+        let planned = self
+            .nodes
+            .iter()
+            .position(|node| node.turn_planned || node.timeout_planned);
         if let Some(shard) = planned {
             return Some(format!("shard {shard} has its turn"));
         }
@@ -41,7 +47,10 @@ impl World {
     fn is_over(&self, connection: usize) -> bool {
         let it = &self.network[connection];
         let present = self.clients.get(it.endpoint).is_some_and(|client| {
-            client.live.as_ref().is_some_and(|live| live.connection == connection)
+            client
+                .live
+                .as_ref()
+                .is_some_and(|live| live.connection == connection)
         });
         it.is_quiet() && (present || matches!(it.place, Place::Gone))
     }
@@ -54,7 +63,9 @@ impl World {
         let (least, most) = self.auditor.wills_due();
         if !(least..=most).contains(&counters.wills_published) {
             let published = counters.wills_published;
-            self.fail(format!("{published} wills published, expected {least} to {most}"));
+            self.fail(format!(
+                "{published} wills published, expected {least} to {most}"
+            ));
         }
         if counters.drops_queue_full > 0 {
             if self.swarm.is_lossless() {
@@ -63,11 +74,31 @@ impl World {
             return;
         }
         self.fail_if_incomplete(u32::MAX);
+        if self.swarm.is_lossless() {
+            self.check_asked();
+        }
+    }
+
+    /// Subscriptions of this round have got the retained messages that they asked for.
+    fn check_asked(&mut self) {
+        for index in 0..self.clients.len() {
+            let Some(connection) = self.clients[index]
+                .live
+                .as_ref()
+                .map(|live| live.connection)
+            else {
+                continue;
+            };
+            match self.auditor.check_asked(index, connection) {
+                Ok(required) => self.required += required,
+                Err(fault) => self.fail(fault),
+            }
+        }
     }
 
     fn fail_if_incomplete(&mut self, probes: u32) {
         let mut missing = Vec::new();
-        self.auditor.check_complete(probes, &mut missing);
+        self.required += self.auditor.check_complete(probes, &mut missing);
         if let Some(first) = missing.first() {
             self.fail(format!("{first} ({} missing in all)", missing.len()));
         }
@@ -110,7 +141,10 @@ impl World {
         let allowed = self.auditor.retained_allowed(self.schedule.now());
         let mut found: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for id in self.auditor.receivers[self.collector()].received.keys() {
-            let topic = self.auditor.message(*id).map_or("", |message| &*message.topic);
+            let topic = self
+                .auditor
+                .message(*id)
+                .map_or("", |message| &*message.topic);
             found.entry(topic).or_default().push(*id);
         }
         let mut fault = None;
@@ -122,11 +156,15 @@ impl World {
                 _ => false,
             };
             if !right {
-                fault = Some(format!("retained on {topic}: {found:?}, allowed {allowed:?}"));
+                fault = Some(format!(
+                    "retained on {topic}: {found:?}, allowed {allowed:?}"
+                ));
             }
         }
         if let Some(topic) = found.keys().next() {
-            fault = Some(format!("retained on {topic}, where nobody retained anything"));
+            fault = Some(format!(
+                "retained on {topic}, where nobody retained anything"
+            ));
         }
         if let Some(fault) = fault {
             self.fail(fault);
@@ -140,7 +178,13 @@ impl World {
         for topic in topics(&self.swarm) {
             for qos in qos.clone() {
                 let topic = topic.clone();
-                let wanted = Wanted { topic, qos, retain: false, bytes: 10, expiry_s: None };
+                let wanted = Wanted {
+                    topic,
+                    qos,
+                    retain: false,
+                    bytes: 10,
+                    expiry_s: None,
+                };
                 self.with_client(prober, |client, context| {
                     if qos == 0 || client.has_window() {
                         client.publish(context, wanted);
@@ -179,7 +223,9 @@ impl World {
     pub(super) fn check_no_interest(&mut self, forwarded_before: u64) {
         let forwarded = self.counters().messages_forwarded - forwarded_before;
         if forwarded > 0 {
-            self.fail(format!("{forwarded} messages forwarded although nobody is subscribed"));
+            self.fail(format!(
+                "{forwarded} messages forwarded although nobody is subscribed"
+            ));
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     pub(crate) events: u64,
     pub(crate) deliveries: u64,
+    /// Deliveries that had to be there at the end.
+    pub(crate) required: u64,
     /// What was wrong, with everything that helps to find out why.
     pub(crate) failure: Option<String>,
 }
@@ -41,7 +43,7 @@ pub(crate) fn run_watched(
     let swarm = Swarm::draw(seed, shards);
     let mut world = World::new(seed, swarm, Trace::new(watched));
     world.sabotage = sabotage;
-    if let Some(Sabotage::HideDelivery(number)) = sabotage {
+    if let Some(Sabotage::HideDeliveries(number)) = sabotage {
         world.auditor.overlooked = Some(number);
     }
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.live())) {
@@ -51,9 +53,14 @@ pub(crate) fn run_watched(
         hash: world.trace.hash(),
         events: world.trace.count(),
         deliveries: world.auditor.deliveries,
+        required: world.required,
         failure: world.report(seed, shards),
     };
-    if world.failure.as_ref().is_some_and(|failure| failure.starts_with("panic")) {
+    if world
+        .failure
+        .as_ref()
+        .is_some_and(|failure| failure.starts_with("panic"))
+    {
         // What a panicking shard left behind may panic again when it is dropped.
         std::mem::forget(world);
     }
@@ -62,16 +69,28 @@ pub(crate) fn run_watched(
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
 }
 
 impl World {
     fn live(&mut self) {
-        self.run_with_faults();
-        self.begin_calm();
-        let earliest = self.schedule.now() + SETTLE_TIME_MIN;
-        self.settle(earliest);
-        self.check_messages();
+        for round in 1..=self.swarm.rounds {
+            self.calm = false;
+            for client in &mut self.clients {
+                client.actions_left = if client.asleep { 0 } else { self.swarm.actions };
+            }
+            self.run_with_faults();
+            self.begin_calm();
+            let last = round == self.swarm.rounds;
+            let rest = if last {
+                SETTLE_TIME_MIN
+            } else {
+                Duration::from_millis(500)
+            };
+            self.settle(self.schedule.now() + rest);
+            self.check_messages();
+        }
         self.ask_for_retained();
         self.probe();
         self.say_farewell();
