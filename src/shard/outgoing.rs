@@ -205,9 +205,7 @@ impl<'a> Outgoing<'a> {
         let message = &self.delivery.message;
         let mut head = self.head(remaining_expiry_s(now, message));
         let version = connection.version;
-        // Not at QoS 2: MQTT.js (5.16) does not resolve the alias of such a message.
         if version == ProtocolVersion::V5
-            && self.delivery.qos != QosLevel::ExactlyOnce
             && let Some(aliases) = &mut connection.outbound_aliases
         {
             let topic_name = message.topic_name_bytes();

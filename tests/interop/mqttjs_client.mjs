@@ -36,12 +36,13 @@ const granted = await subscriber.subscribeAsync(`${prefix}/+/data/#`, { qos: 2 }
 assert.equal(granted[0].qos, 2)
 
 const publisher = await connect(`mqttjs-pub-${version}`)
-for (let number = 0; number < count; number++) {
-  for (const qos of [0, 1, 2]) {
-    const properties = version === 5 ? { userProperties: { unit: ['kelvin', 'again'] } } : undefined
-    await publisher.publishAsync(`${prefix}/${qos}/data/${number % 5}`, `${number}`, { qos, properties })
-  }
+const publish = (qos, number) => {
+  const properties = version === 5 ? { userProperties: { unit: ['kelvin', 'again'] } } : undefined
+  return publisher.publishAsync(`${prefix}/${qos}/data/${number % 5}`, `${number}`, { qos, properties })
 }
+// MQTT.js 5.16 does not resolve the alias of a QoS 2 message: the ten aliases go to the others.
+for (let number = 0; number < count; number++) for (const qos of [0, 1]) await publish(qos, number)
+for (let number = 0; number < count; number++) await publish(2, number)
 await complete
 for (const qos of [0, 1, 2]) {
   const ofQos = received.filter((message) => message.topic.startsWith(`${prefix}/${qos}/`))
