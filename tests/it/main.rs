@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod first_message;
 mod fleet;
 mod raw;
 mod start_stop;
