@@ -101,7 +101,7 @@ impl Shard {
         let Some(session) = self.sessions.get(target.session) else {
             return;
         };
-        if session.retained_lookups > 0 {
+        if session.retained_lookups > 0 && message.retain() {
             self.note_for_lookups(target.session, message);
         }
         self.offer(

@@ -264,8 +264,9 @@ impl Shard {
         }
     }
 
-    /// A live message goes to a session that has lookups under way: an older retained one must
-    /// not follow it.
+    /// A live message that takes the place of the retained one of its topic goes to a session that
+    /// has lookups under way: the older one must not follow it. A live message without RETAIN does
+    /// not count: it leaves the retained one in force, which is still due [MQTT-3.3.1-9].
     pub(super) fn note_for_lookups(&mut self, session: u32, message: &SharedMessage) {
         let hash = self.home_key.hash(message.topic_name_bytes());
         let Self {
