@@ -35,14 +35,24 @@ impl Auditor {
         // With QoS 0 a newer message may be dropped that has taken an older one's place.
         let reliable = |asked: &&Asked| {
             let coverage = coverage.get(&asked.filter);
-            asked.connection == connection && coverage.is_some_and(|it| it.qos_min > 0)
+            asked.connection == connection
+                && coverage.is_some_and(|it| it.qos_min > 0 && !it.no_local)
         };
         let mut checked = 0;
         for asked in asked.iter().filter(reliable) {
             for (topic, writes) in self.retained_writes() {
-                if matches(&asked.filter, &topic)
-                    && let Some(wanted) = wanted(asked, &writes)
-                {
+                if !matches(&asked.filter, &topic) {
+                    continue;
+                }
+                let stored =
+                    |write: &Message| write.accepted.is_some_and(|accepted| accepted < asked.sent);
+                // What was there when it was asked for, and what is there now: the latter came
+                // live if it was not found.
+                for wanted in [
+                    wanted(&writes, stored),
+                    wanted(&writes, Message::is_certain),
+                ] {
+                    let Some(wanted) = wanted else { continue };
                     checked += 1;
                     self.check_answered(client, asked, &topic, &wanted)?;
                 }
@@ -93,17 +103,16 @@ impl Auditor {
     }
 }
 
-/// The writes of one topic of which the subscriber must have got one; None when there may have
-/// been nothing to get.
-fn wanted(asked: &Asked, writes: &[(u32, &Message)]) -> Option<Vec<u32>> {
-    let before = |write: &Message| write.accepted.is_some_and(|accepted| accepted < asked.sent);
-    if !writes.iter().any(|(_, write)| before(write)) {
+/// The writes of one topic of which the subscriber must have got one: those that none of the
+/// `settled` ones surely followed. None when there may have been nothing to get.
+fn wanted(writes: &[(u32, &Message)], settled: impl Fn(&Message) -> bool) -> Option<Vec<u32>> {
+    if !writes.iter().any(|(_, write)| settled(write)) {
         return None;
     }
     let current = |(id, write): &&(u32, &Message)| {
         !writes
             .iter()
-            .any(|(later_id, later)| before(later) && supersedes(*later_id, later, *id, write))
+            .any(|(later_id, later)| settled(later) && supersedes(*later_id, later, *id, write))
     };
     let candidates: Vec<&(u32, &Message)> = writes.iter().filter(current).collect();
     let unclear = |write: &Message| write.is_clear() || write.qos == 0 || write.expiry_s.is_some();
