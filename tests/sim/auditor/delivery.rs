@@ -225,12 +225,7 @@ impl Case<'_> {
                 Some(_) => Err("expiry although published without".into()),
             };
         };
-        if self.on.v5
-            && !self
-                .publish
-                .expiry_s
-                .is_some_and(|left_s| left_s <= expiry_s)
-        {
+        if self.on.v5 && self.publish.expiry_s.is_none_or(|left_s| left_s > expiry_s) {
             return Err("expiry grew or was lost".into());
         }
         let expiry = Duration::from_secs(expiry_s.into());

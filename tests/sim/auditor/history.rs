@@ -142,7 +142,10 @@ impl History {
         if !confirmed {
             return Instant::ZERO;
         }
-        let end = |it: &Attempt| it.session_end().unwrap_or(later(now, it.final_expiry()));
+        let end = |it: &Attempt| {
+            it.session_end()
+                .unwrap_or_else(|| later(now, it.final_expiry()))
+        };
         self.holders(limit).map(end).min().unwrap_or(Instant::ZERO)
     }
 
@@ -313,7 +316,7 @@ mod tests {
             }
             .will_fate(1, at(60))
         };
-        assert_eq!(fate(&[lost.clone()]), Fate::Must);
+        assert_eq!(fate(std::slice::from_ref(&lost)), Fate::Must);
         assert_eq!(fate(&[left]), Fate::MustNot);
         assert_eq!(fate(&[lost.clone(), attempt(1, 4, 0)]), Fate::MustNot);
         assert_eq!(fate(&[lost.clone(), attempt(1, 30, 0)]), Fate::Must);

@@ -56,7 +56,7 @@ impl Client {
         live.aliases_in
             .get(&alias)
             .cloned()
-            .ok_or(format!("unknown topic alias {alias}"))
+            .ok_or_else(|| format!("unknown topic alias {alias}"))
     }
 
     /// A packet identifier is free, and the Receive Maximum is kept [MQTT-2.2.1-4],

@@ -97,9 +97,7 @@ impl Client {
         let request = live.and_then(|live| live.requests.remove(&packet_id));
         request
             .filter(|request| request.unsubscribe == unsubscribe)
-            .ok_or(format!(
-                "SUBACK or UNSUBACK {packet_id} that nobody waits for"
-            ))
+            .ok_or_else(|| format!("SUBACK or UNSUBACK {packet_id} that nobody waits for"))
     }
 
     /// [MQTT-3.8.4-2], [MQTT-3.8.4-6].
