@@ -237,7 +237,8 @@ impl Client {
         let index = self.index;
         let version = self.profile.version;
         context.note(format_args!(
-            "    client {index} > CONNECT {version:?} clean {clean_start} expiry {expiry_s} will {:?}",
+            "    client {index} > CONNECT {version:?} clean {clean_start} expiry {expiry_s} \
+                 will {:?}",
             attempt.will
         ));
         context.auditor.on_connect_sent(self.index, attempt);

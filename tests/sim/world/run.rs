@@ -212,7 +212,8 @@ impl World {
         let lines: Vec<&str> = self.trace.lines().collect();
         let shards = shards.map_or_else(String::new, |count| format!("SIM_SHARDS={count} "));
         Some(format!(
-            "{}\n\nseed {seed}: {failure}\n{:?}\nreplay: {shards}SIM_SEED={seed} cargo test --test sim\n",
+            "{}\n\nseed {seed}: {failure}\n{:?}\n\
+             replay: {shards}SIM_SEED={seed} cargo test --test sim\n",
             lines.join("\n"),
             self.swarm,
         ))
