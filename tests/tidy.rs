@@ -231,8 +231,10 @@ fn read(root: &Path, folder: &str, wanted: &dyn Fn(&Path) -> bool, found: &mut V
         paths.sort();
         for path in paths {
             if path.is_dir() {
-                let generated = ["target", "node_modules"].map(|name| path.ends_with(name));
-                folders.extend((!generated.contains(&true)).then_some(path));
+                let generated = ["target", "node_modules", "corpus", "artifacts"];
+                if !generated.iter().any(|name| path.ends_with(name)) {
+                    folders.push(path);
+                }
             } else if wanted(&path) {
                 let name = path.strip_prefix(root).unwrap().display().to_string();
                 let text = fs::read_to_string(&path).unwrap();
