@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod fuzz;
 pub mod inbound;
 pub mod outbound;
+pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod will;
@@ -18,8 +19,8 @@ use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
 use inbound::Inbound;
 use outbound::Outbound;
-use smallvec::SmallVec;
 use std::time::Duration;
+use subscriptions::Subscriptions;
 use will::Will;
 
 /// A session ends this long after its connection; this value means never (section 3.1.2.11.2).
@@ -32,8 +33,8 @@ pub struct Session<C, F> {
     pub client_id: Box<str>,
     /// The connection that uses the session now.
     pub connection: Option<C>,
-    /// Filters under which the index holds this session, in the order of subscription.
-    pub subscriptions: SmallVec<[F; 2]>,
+    /// Filters under which the index holds this session.
+    pub subscriptions: Subscriptions<F>,
     pub outbound: Outbound,
     pub inbound: Inbound,
     pub will: Option<Box<Will>>,
@@ -59,7 +60,7 @@ impl<C, F> Session<C, F> {
         Self {
             client_id: client_id.into(),
             connection: None,
-            subscriptions: SmallVec::new(),
+            subscriptions: Subscriptions::default(),
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             will: None,

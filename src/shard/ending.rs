@@ -164,7 +164,7 @@ impl Shard {
         if let Some(timer) = session.timer.take() {
             self.wheel.cancel(timer);
         }
-        for filter in std::mem::take(&mut session.subscriptions) {
+        for filter in session.subscriptions.drain() {
             self.remove_subscription(session_index, filter);
         }
         for delivery in session.outbound.drain() {

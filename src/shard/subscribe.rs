@@ -168,7 +168,7 @@ impl Shard {
             .index
             .insert(filter.topic_filter, kind, session_index, subscription);
         if !known && let Some(session) = self.sessions.get_mut(session_index) {
-            session.subscriptions.push(inserted.filter);
+            session.subscriptions.insert(inserted.filter);
         }
         if inserted.first {
             self.announce(filter.topic_filter, kind, true);
@@ -258,12 +258,7 @@ impl Shard {
         let (filter, _) = self.index.get(topic_filter, session_index)?;
         self.remove_subscription(session_index, filter);
         let session = self.sessions.get_mut(session_index)?;
-        let position = session
-            .subscriptions
-            .iter()
-            .position(|other| *other == filter)?;
-        session.subscriptions.swap_remove(position);
-        Some(())
+        session.subscriptions.remove(filter).then_some(())
     }
 
     /// Tells the other shards that this one has its first, or lost its last, subscription with
