@@ -115,24 +115,55 @@ impl Default for Limits {
     }
 }
 
+/// What chance may add to a small share: with few connections over many shards the spread is wide.
+const SHARE_SLACK: u64 = 64;
+
 impl Limits {
     /// Divides what is configured per process (connections, sessions, retained, reassembly) among
-    /// `shard_count` shards. Homes are spread by a keyed hash, so each share is a quarter larger
-    /// than the mean: a process-wide limit is reached before a shard's share is by chance.
+    /// `shard_count` shards. Homes are spread by a keyed hash, so each share is a quarter and
+    /// [`SHARE_SLACK`] larger than the mean, and never larger than the whole: a process-wide limit
+    /// is reached before a shard's share is by chance.
     #[must_use]
     pub fn for_shard_count(&self, shard_count: u16) -> Self {
         if shard_count <= 1 {
             return self.clone();
         }
-        let share = |total: u64| (total / u64::from(shard_count)).saturating_mul(5) / 4 + 1;
+        let share = |total: u64| {
+            let mean = total / u64::from(shard_count);
+            total.min(mean.saturating_mul(5) / 4 + SHARE_SLACK)
+        };
         let share_u32 = |total: u32| u32::try_from(share(u64::from(total))).unwrap_or(u32::MAX);
         Self {
             connections_max: share_u32(self.connections_max),
             sessions_max: share_u32(self.sessions_max),
             retained_messages_max: share(self.retained_messages_max),
             retained_bytes_max: share(self.retained_bytes_max),
-            reassembly_bytes_max: share(self.reassembly_bytes_max),
+            // On many cores a share must still hold one packet.
+            reassembly_bytes_max: share(self.reassembly_bytes_max)
+                .max(u64::from(self.packet_bytes_max)),
             ..self.clone()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_leave_room_for_chance_and_never_exceed_the_whole() {
+        let check = |total: u32, shard_count, share| {
+            let limits = Limits {
+                connections_max: total,
+                ..Limits::default()
+            };
+            let divided = limits.for_shard_count(shard_count).connections_max;
+            assert_eq!(divided, share, "{total} among {shard_count}");
+        };
+        check(10, 1, 10);
+        check(10, 2, 10);
+        check(1000, 2, 689);
+        check(100_000, 4, 31_314);
+        check(u32::MAX, 2, 2_684_354_622);
     }
 }

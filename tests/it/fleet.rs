@@ -53,9 +53,9 @@ fn ten_thousand_connections_are_served_in_little_memory() {
 }
 
 /// Past the listener's limit nobody is served until somebody leaves; those inside notice nothing,
-/// and the broker does not spin.
+/// the broker does not spin, and every place is there whichever core it falls to.
 #[test]
-fn connections_past_the_limit_wait_for_a_free_place() {
+fn connections_past_the_limit_are_turned_away() {
     let config = crate::support::scratch_dir("limit").join("ringway.toml");
     std::fs::write(
         &config,
