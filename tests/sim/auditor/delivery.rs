@@ -52,7 +52,7 @@ impl Auditor {
         case.check_dup()?;
         case.check_count(receiver, id)?;
         let surely_live = case.is_surely_live();
-        let is_ordered = case.is_ordered(self.lossless);
+        let is_ordered = case.is_ordered(self.lossless && receiver.takes(message));
         let surely_replay = case.is_surely_replay();
         let retransmitted = message.transmissions > 1;
         let (publisher, qos, retain) = (message.publisher, message.qos, message.retain);
@@ -165,8 +165,9 @@ impl Case<'_> {
         self.publish.retain && !self.candidates.iter().any(|it| it.retain_as_published)
     }
 
-    /// A message that its publisher sent again may come late where its first copy was dropped, or
-    /// came before the subscription.
+    /// A message that its publisher sent again may come late where its first copy was dropped (by
+    /// a queue's limit, or as too large with the identifiers of then), or came before the
+    /// subscription.
     fn is_ordered(&self, lossless: bool) -> bool {
         let got = self.publish.qos;
         let first_copy = |it: &Subscription| it.qos.min(self.message.qos) == got;

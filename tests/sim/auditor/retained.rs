@@ -82,12 +82,7 @@ impl Auditor {
         wanted: &[u32],
     ) -> Result<(), String> {
         let receiver = &self.receivers[client];
-        let too_large = |id: &u32| {
-            let bytes = self.message(*id).map_or(0, |message| message.bytes);
-            receiver
-                .packet_bytes_max
-                .is_some_and(|max| bytes + 100 > max as usize)
-        };
+        let too_large = |id: &u32| self.message(*id).is_some_and(|it| !receiver.takes(it));
         let came = |id: &u32| {
             receiver
                 .received

@@ -57,15 +57,18 @@ impl Auditor {
 }
 
 impl Receiver {
+    /// The message is smaller than the client's Maximum Packet Size, whatever its head.
+    pub(super) fn takes(&self, message: &Message) -> bool {
+        let bytes = message.bytes + message.topic.len() + HEAD_BYTES_MAX;
+        self.packet_bytes_max
+            .is_none_or(|maximum| bytes <= maximum as usize)
+    }
+
     fn must_have(&self, client: usize, message: &Message, least_qos: u8) -> bool {
         if message.is_clear() || message.expiry_s.is_some() || !message.is_certain() {
             return false;
         }
-        let bytes = message.bytes + message.topic.len() + HEAD_BYTES_MAX;
-        if self
-            .packet_bytes_max
-            .is_some_and(|maximum| bytes > maximum as usize)
-        {
+        if !self.takes(message) {
             return false;
         }
         let own = message.publisher == client;
