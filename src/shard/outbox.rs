@@ -41,6 +41,8 @@ pub(super) struct Link {
     reported: u64,
     /// The peer waits for some acceptance.
     report_due: bool,
+    /// Number of the latest message that some acknowledgement waits or waited for.
+    wanted: u64,
     /// In the order of the numbers.
     waiters: VecDeque<Waiter>,
     /// Connections that found the link full, in the order of coming.
@@ -91,7 +93,14 @@ impl Link {
     /// The acknowledgement leaves when the peer has accepted the message with this number.
     pub(super) fn wait(&mut self, waiter: Waiter) {
         self.current.wants_acceptance = true;
+        self.wanted = waiter.number;
         self.waiters.push_back(waiter);
+    }
+
+    /// The latest message that was waited for and is not accepted. Its batch asked for acceptance,
+    /// so to wait for it again needs no more.
+    pub(super) fn unaccepted(&self) -> Option<u64> {
+        (!self.has_accepted(self.wanted)).then_some(self.wanted)
     }
 
     /// The next batch to hand to the driver, if there is something to say and a batch may leave.

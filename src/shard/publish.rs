@@ -62,7 +62,8 @@ impl Shard {
             match self.publish_admission(id, session, publish.qos, packet_id) {
                 Admission::New => {}
                 Admission::Duplicate => {
-                    self.owe_ack(id, AckKind::PubRec, packet_id, ReasonCode::Success, 0);
+                    let open = self.await_first_copy(id);
+                    self.owe_ack(id, AckKind::PubRec, packet_id, ReasonCode::Success, open);
                     return Flow::Done;
                 }
                 Admission::Later => return Flow::Pause,
@@ -222,6 +223,20 @@ impl Shard {
             retain: publish.retain,
             expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
         })
+    }
+
+    /// The first copy of a repeated message may still be on its way to other shards, sent on an
+    /// earlier connection: its PUBREC waits for what is waited for on each link.
+    fn await_first_copy(&mut self, id: ConnectionId) -> u8 {
+        let publisher = self.publisher(id);
+        let mut open = 0;
+        for index in self.peers() {
+            let link = &mut self.links[index];
+            if let Some(number) = link.unaccepted() {
+                open += await_acceptance(link, number, publisher);
+            }
+        }
+        open
     }
 
     fn publisher(&self, id: ConnectionId) -> Option<Publisher> {
