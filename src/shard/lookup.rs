@@ -283,7 +283,8 @@ impl Shard {
         let Some(list) = connection.and_then(|connection| connection.lookups.as_ref()) else {
             return;
         };
-        // Only the first is under way; the others read the store later than now.
+        // Only the first is under way. Not covered: a live message that comes while a SUBSCRIBE
+        // waits at its barrier, or a lookup behind another, when the owner's update is still late.
         let Some(lookup) = list
             .front()
             .and_then(|number| lookups.active.get_mut(number))
