@@ -8,6 +8,7 @@
 pub mod acknowledge;
 pub mod alias;
 pub mod handshake;
+pub mod open_lookups;
 pub mod origin;
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,8 @@ use crate::codec::{PACKET_BYTES_MAX, ProtocolVersion};
 use acknowledge::PendingAcks;
 use alias::{InboundAliases, OutboundAliases};
 use handshake::Negotiated;
+use open_lookups::OpenLookups;
 use origin::ConnectionOrigin;
-use std::collections::VecDeque;
 use std::time::Duration;
 use transmit::{Transmit, TransmitPool};
 
@@ -72,12 +73,8 @@ pub struct Connection {
     transmitting: Option<u32>,
     /// In the `paused` list of a full link.
     pub waits_for_link: bool,
-    /// Numbers of the retained lookups asked for and not finished; the first one is under way.
-    #[allow(
-        clippy::box_collection,
-        reason = "8 bytes in an idle connection instead of 32"
-    )]
-    pub lookups: Option<Box<VecDeque<u64>>>,
+    /// Retained lookups asked for and not finished.
+    pub lookups: Option<Box<OpenLookups>>,
 }
 
 impl Connection {

@@ -50,7 +50,7 @@ pub struct Session<C, F> {
     /// overlapping subscriptions are merged without a table.
     pub route_number: u64,
     pub route_position: u32,
-    /// Retained lookups under way; live messages are noted for them while it is not 0.
+    /// Retained lookups asked for; live messages are noted for them while it is not 0.
     pub retained_lookups: u32,
 }
 

@@ -4,7 +4,7 @@
 
 use super::Shard;
 use super::outgoing::{Desk, Line};
-use super::subscribe::Subscription;
+use super::subscription::Subscription;
 use crate::base::time::Instant;
 use crate::codec::{QosLevel, SharedMessage};
 use crate::session::delivery::{Delivery, SubscriptionIdentifiers};

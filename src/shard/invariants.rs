@@ -53,7 +53,7 @@ impl Shard {
                 .get(session)
                 .expect("a connection's session exists");
             assert_eq!(session.connection.map(|id| id.index), Some(index));
-            let lookups = connection.lookups.as_ref().map_or(0, |list| list.len());
+            let lookups = connection.lookups.as_ref().map_or(0, |it| it.len());
             assert_eq!(session.retained_lookups as usize, lookups);
         }
         assert_eq!(partial_bytes, self.partial_bytes);

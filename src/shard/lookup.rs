@@ -9,10 +9,12 @@ use super::Shard;
 use super::delivery::WhenSlow;
 use super::peer_batch::{RetainedQuery, ShardMessage};
 use super::subscribe::WantedLookup;
+use super::subscription::Subscription;
 use crate::base::ids::{ConnectionId, ShardId};
-use crate::base::map::{Map, Set, map, set};
+use crate::base::map::{Map, map};
 use crate::base::time::Instant;
-use crate::codec::{QosLevel, SharedMessage};
+use crate::codec::SharedMessage;
+use crate::connection::open_lookups::{NoteNumber, OpenLookups};
 use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
 use crate::topic::names::FilterKind;
 use crate::topic::retained::Cursor;
@@ -27,9 +29,6 @@ const SLICE_ANSWERS_MAX: usize = 64;
 const SLICE_BYTES_MAX: usize = 256 << 10;
 /// Slices of one turn.
 const SLICES_PER_TURN_MAX: usize = 16;
-/// Topics noted as overtaken per lookup. Past it an older retained message may follow a newer
-/// live one; counted as `retained_untracked`.
-const OVERTAKEN_MAX: usize = 65_536;
 /// QoS 1 and 2 answers may wait in the session's queue up to this many.
 const QUEUED_MAX: usize = 64;
 
@@ -51,15 +50,15 @@ struct Lookup {
     connection: ConnectionId,
     session: u32,
     filter: Box<str>,
-    qos: QosLevel,
-    identifier: Option<u32>,
+    /// As it was when it asked; its generation tells it from a later one with the same filter.
+    subscription: Subscription,
     /// Shards to ask; the first one is being asked.
     sources: VecDeque<ShardId>,
     cursor: Option<Cursor>,
     /// A slice was asked for and is not over.
     asked: bool,
-    /// Hashes of topics of which a live message went to the session meanwhile.
-    overtaken: Set<u64>,
+    /// Retained messages of topics that a live message renewed since then are not sent.
+    since: NoteNumber,
 }
 
 #[derive(Debug)]
@@ -100,42 +99,64 @@ impl Lookups {
 
 /// At the subscriber's shard.
 impl Shard {
-    /// Puts a lookup at the end of its connection's list.
+    /// A SUBSCRIBE asks for `count` lookups, which begin behind its barrier: from now on live
+    /// messages are noted for them. Returns where the notes stand.
+    pub(super) fn expect_lookups(&mut self, id: ConnectionId, count: usize) -> NoteNumber {
+        let seed = self.lookups.seed;
+        let Self {
+            connections,
+            sessions,
+            ..
+        } = self;
+        let connection = connections.get_named_mut(id.index, id.generation);
+        let Some(connection) = connection.filter(|_| count > 0) else {
+            return NoteNumber::default();
+        };
+        if let Some(session) = connection.session().and_then(|it| sessions.get_mut(it)) {
+            session.retained_lookups += u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        let open = connection
+            .lookups
+            .get_or_insert_with(|| Box::new(OpenLookups::new(seed)));
+        open.at_barrier += count;
+        open.latest_note()
+    }
+
+    /// Puts an expected lookup at the end of its connection's list.
     pub(super) fn begin_lookup(&mut self, id: ConnectionId, wanted: WantedLookup) {
-        let Some(session) = self
-            .connection(id)
-            .and_then(|connection| connection.session())
-        else {
+        let sources = self.lookup_sources(&wanted);
+        let number = self.lookups.last_number + 1;
+        let Some(connection) = self.connection_mut(id) else {
             return;
         };
-        let own = self.id;
-        let sources = match wanted.kind {
-            FilterKind::Exact => VecDeque::from([self
-                .home_key
-                .home(wanted.filter.as_bytes(), self.shard_count)]),
-            FilterKind::Wildcard => (0..self.shard_count)
-                .map(|offset| ShardId((own.0 + offset) % self.shard_count))
-                .collect(),
+        let (Some(session), Some(open)) = (connection.session(), &mut connection.lookups) else {
+            return;
         };
-        self.lookups.last_number += 1;
-        let number = self.lookups.last_number;
+        open.at_barrier -= 1;
+        open.begun.push_back(number);
         let lookup = Lookup {
             connection: id,
             session,
             filter: wanted.filter,
-            qos: wanted.qos,
-            identifier: wanted.identifier,
+            subscription: wanted.subscription,
             sources,
             cursor: None,
             asked: false,
-            overtaken: set(self.lookups.seed),
+            since: open.latest_note(),
         };
+        self.lookups.last_number = number;
         self.lookups.active.insert(number, lookup);
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.retained_lookups += 1;
-        }
-        if let Some(connection) = self.connection_mut(id) {
-            connection.lookups.get_or_insert_default().push_back(number);
+    }
+
+    fn lookup_sources(&self, wanted: &WantedLookup) -> VecDeque<ShardId> {
+        let (own, count) = (self.id, self.shard_count);
+        match wanted.kind {
+            FilterKind::Exact => {
+                VecDeque::from([self.home_key.home(wanted.filter.as_bytes(), count)])
+            }
+            FilterKind::Wildcard => (0..count)
+                .map(|offset| ShardId((own.0 + offset) % count))
+                .collect(),
         }
     }
 
@@ -162,16 +183,26 @@ impl Shard {
     /// The lookup under way, if its connection can take answers.
     fn first_lookup_with_room(&self, id: ConnectionId) -> Option<u64> {
         let connection = self.connection(id)?;
-        let number = *connection.lookups.as_ref()?.front()?;
+        let number = *connection.lookups.as_ref()?.begun.front()?;
         let session = self.sessions.get(connection.session()?)?;
         let has_room = connection.send_bytes() < self.limits.send_queue_bytes_max as usize
             && session.outbound.queued_count() < QUEUED_MAX;
         has_room.then_some(number)
     }
 
-    /// The subscription still exists [MQTT-3.10.4-2].
+    /// The subscription still exists [MQTT-3.10.4-2], and is not a later one with this filter.
     fn is_wanted(&self, lookup: &Lookup) -> bool {
-        self.index.get(&lookup.filter, lookup.session).is_some()
+        let current = self.index.get(&lookup.filter, lookup.session);
+        current.is_some_and(|(_, it)| it.generation() == lookup.subscription.generation())
+    }
+
+    /// A live message took the place of the retained one after the lookup began.
+    fn is_renewed(&self, lookup: &Lookup, message: &SharedMessage) -> bool {
+        let open = self
+            .connection(lookup.connection)
+            .and_then(|connection| connection.lookups.as_ref());
+        let hash = self.home_key.hash(message.topic_name_bytes());
+        open.is_some_and(|open| open.is_renewed_since(hash, lookup.since))
     }
 
     fn ask(&mut self, number: u64, source: ShardId) {
@@ -201,20 +232,19 @@ impl Shard {
             self.messages.release(message);
             return;
         }
-        if lookup
-            .overtaken
-            .contains(&self.home_key.hash(message.topic_name_bytes()))
-        {
+        if self.is_renewed(lookup, &message) {
             self.counters.retained_overtaken += 1;
             self.messages.release(message);
             return;
         }
         let session = lookup.session;
         let delivery = Delivery {
-            qos: lookup.qos.min(message.qos()),
+            qos: lookup.subscription.qos().min(message.qos()),
             // [MQTT-3.3.1-9]: the RETAIN flag says that it was stored.
             retain: true,
-            subscription_identifiers: SubscriptionIdentifiers::from_iter(lookup.identifier),
+            subscription_identifiers: SubscriptionIdentifiers::from_iter(
+                lookup.subscription.identifier(),
+            ),
             message,
         };
         self.offer(now, session, delivery, WhenSlow::Keep);
@@ -244,19 +274,18 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
-        if let Some(list) = &mut connection.lookups {
-            list.pop_front();
-            if list.is_empty() {
+        if let Some(open) = &mut connection.lookups {
+            open.begun.pop_front();
+            if open.is_empty() {
                 connection.lookups = None;
             }
         }
     }
 
     /// The connection is gone, and with it its lookups.
-    #[allow(clippy::box_collection, reason = "as the connection holds it")]
-    pub(super) fn drop_lookups(&mut self, session: u32, list: Option<Box<VecDeque<u64>>>) {
-        let Some(list) = list else { return };
-        for number in list.iter() {
+    pub(super) fn drop_lookups(&mut self, session: u32, open: Option<Box<OpenLookups>>) {
+        let Some(open) = open else { return };
+        for number in &open.begun {
             self.lookups.active.remove(number);
         }
         if let Some(session) = self.sessions.get_mut(session) {
@@ -265,35 +294,24 @@ impl Shard {
     }
 
     /// A live message that takes the place of the retained one of its topic goes to a session that
-    /// has lookups under way: the older one must not follow it. A live message without RETAIN does
+    /// has asked for lookups: the older one must not follow it. A live message without RETAIN does
     /// not count: it leaves the retained one in force, which is still due [MQTT-3.3.1-9].
     pub(super) fn note_for_lookups(&mut self, session: u32, message: &SharedMessage) {
         let hash = self.home_key.hash(message.topic_name_bytes());
         let Self {
             sessions,
             connections,
-            lookups,
             counters,
             ..
         } = self;
         let Some(id) = sessions.get(session).and_then(|session| session.connection) else {
             return;
         };
-        let connection = connections.get_named(id.index, id.generation);
-        let Some(list) = connection.and_then(|connection| connection.lookups.as_ref()) else {
+        let connection = connections.get_named_mut(id.index, id.generation);
+        let Some(open) = connection.and_then(|connection| connection.lookups.as_mut()) else {
             return;
         };
-        // Only the first is under way. Not covered: a live message that comes while a SUBSCRIBE
-        // waits at its barrier, or a lookup behind another, when the owner's update is still late.
-        let Some(lookup) = list
-            .front()
-            .and_then(|number| lookups.active.get_mut(number))
-        else {
-            return;
-        };
-        if lookup.overtaken.len() < OVERTAKEN_MAX {
-            lookup.overtaken.insert(hash);
-        } else {
+        if !open.note(hash) {
             counters.retained_untracked += 1;
         }
     }

@@ -31,6 +31,7 @@ pub mod peer_batch;
 mod publish;
 mod retained;
 mod subscribe;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -58,7 +59,8 @@ use outbox::Link;
 use peer_batch::PeerBatch;
 use retained::Retained;
 use std::collections::VecDeque;
-use subscribe::{Barriers, Subscription};
+use subscribe::Barriers;
+use subscription::Subscription;
 use timeout::TimerKey;
 use wire::Wire;
 
@@ -87,6 +89,7 @@ pub struct Shard {
     /// What the other shards want, and what they know that this one wants.
     interest: Interest,
     announced: Announced,
+    last_subscription_generation: u32,
     barriers: Barriers,
     retained: Retained,
     lookups: Lookups,
@@ -136,6 +139,7 @@ impl Shard {
             index: Index::new(seed),
             interest: Interest::new(seed),
             announced: Announced::new(seed),
+            last_subscription_generation: 0,
             barriers: Barriers::default(),
             retained: Retained::new(seed),
             lookups: Lookups::new(seed),

@@ -4,11 +4,13 @@
 use super::Shard;
 use super::input::Flow;
 use super::peer_batch::ShardMessage;
+use super::subscription::Subscription;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::codec::{
     PacketId, QosLevel, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
     Unsubscribe, encode_sub_ack, encode_unsub_ack,
 };
+use crate::connection::open_lookups::NoteNumber;
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -17,41 +19,21 @@ use std::collections::VecDeque;
 /// exceeded.
 const LOOKUPS_PER_CONNECTION_MAX: usize = 100_000;
 
-/// One subscription as the index holds it: 8 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Subscription {
-    /// Subscription Identifier; 0: none.
-    identifier: u32,
-    qos: QosLevel,
-    no_local: bool,
-    retain_as_published: bool,
-}
-
-impl Subscription {
-    pub(super) const fn qos(&self) -> QosLevel {
-        self.qos
-    }
-
-    pub(super) const fn no_local(&self) -> bool {
-        self.no_local
-    }
-
-    pub(super) const fn retain_as_published(&self) -> bool {
-        self.retain_as_published
-    }
-
-    pub(super) fn identifier(&self) -> Option<u32> {
-        (self.identifier != 0).then_some(self.identifier)
-    }
-}
-
-/// A SUBSCRIBE whose SUBACK waits for the other shards.
+/// A SUBSCRIBE that waits for the other shards.
 #[derive(Debug)]
 struct PendingSubscribe {
     connection: ConnectionId,
+    /// `None`: it has left, only the lookups wait.
+    sub_ack: Option<PendingSubAck>,
+    lookups: Vec<WantedLookup>,
+    /// The last live message noted for the connection's lookups when the wait began.
+    waits_since: NoteNumber,
+}
+
+#[derive(Debug)]
+struct PendingSubAck {
     packet_id: PacketId,
     codes: SmallVec<[u8; 8]>,
-    lookups: Vec<WantedLookup>,
 }
 
 /// A filter whose retained messages are wanted once the SUBACK is out.
@@ -59,8 +41,7 @@ struct PendingSubscribe {
 pub(super) struct WantedLookup {
     pub(super) filter: Box<str>,
     pub(super) kind: FilterKind,
-    pub(super) qos: QosLevel,
-    pub(super) identifier: Option<u32>,
+    pub(super) subscription: Subscription,
 }
 
 /// The SUBSCRIBE packets of this turn, and of earlier turns that wait for an answer. One barrier
@@ -110,21 +91,27 @@ impl Shard {
             self.wait_for_link(id, full);
             return Flow::Pause;
         }
-        let mut pending = PendingSubscribe {
-            connection: id,
-            packet_id: subscribe.packet_id,
-            codes: SmallVec::new(),
-            lookups: Vec::new(),
-        };
+        let mut codes = SmallVec::new();
+        let mut lookups = Vec::new();
         for (position, filter) in subscribe.filters().enumerate() {
             let identifier = subscribe.subscription_identifier;
             let code = if position >= LOOKUPS_PER_CONNECTION_MAX {
                 Err(ReasonCode::QuotaExceeded)
             } else {
-                self.subscribe(id, session, &filter, identifier, &mut pending.lookups)
+                self.subscribe(session, &filter, identifier, &mut lookups)
             };
-            pending.codes.push(self.sub_ack_code(id, code));
+            codes.push(self.sub_ack_code(id, code));
         }
+        let sub_ack = PendingSubAck {
+            packet_id: subscribe.packet_id,
+            codes,
+        };
+        let pending = PendingSubscribe {
+            connection: id,
+            sub_ack: Some(sub_ack),
+            waits_since: self.expect_lookups(id, lookups.len()),
+            lookups,
+        };
         if self.shard_count == 1 {
             self.finish_subscribe(pending);
         } else {
@@ -136,7 +123,6 @@ impl Shard {
     /// One filter into the index; Ok: the granted QoS.
     fn subscribe(
         &mut self,
-        id: ConnectionId,
         session_index: u32,
         filter: &SubscribeFilter<'_>,
         identifier: Option<u32>,
@@ -144,26 +130,23 @@ impl Shard {
     ) -> Result<QosLevel, ReasonCode> {
         let kind = self.check_filter(filter.topic_filter)?;
         let options = &filter.options;
-        let open = self
-            .connection(id)
-            .and_then(|it| it.lookups.as_ref())
-            .map_or(0, |it| it.len());
-        let full = open + lookups.len() >= LOOKUPS_PER_CONNECTION_MAX;
         let Some(session) = self.sessions.get(session_index) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        let known = self.index.get(filter.topic_filter, session_index).is_some();
+        let open = session.retained_lookups as usize + lookups.len();
+        let full = open >= LOOKUPS_PER_CONNECTION_MAX;
+        let previous = self.index.get(filter.topic_filter, session_index);
+        let known = previous.is_some();
         let subscriptions_max = self.limits.subscriptions_per_session_max as usize;
         if full || (!known && session.subscriptions.len() >= subscriptions_max) {
             self.counters.limits_reached += 1;
             return Err(ReasonCode::QuotaExceeded);
         }
-        let subscription = Subscription {
-            identifier: identifier.unwrap_or(0),
-            qos: options.qos,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
+        let generation = match previous {
+            Some((_, previous)) => previous.generation(),
+            None => self.next_subscription_generation(),
         };
+        let subscription = Subscription::new(options, identifier, generation);
         let inserted = self
             .index
             .insert(filter.topic_filter, kind, session_index, subscription);
@@ -182,11 +165,15 @@ impl Shard {
             lookups.push(WantedLookup {
                 filter: filter.topic_filter.into(),
                 kind,
-                qos: options.qos,
-                identifier,
+                subscription,
             });
         }
         Ok(options.qos)
+    }
+
+    const fn next_subscription_generation(&mut self) -> u32 {
+        self.last_subscription_generation = self.last_subscription_generation.wrapping_add(1);
+        self.last_subscription_generation
     }
 
     fn check_filter(&self, topic_filter: &str) -> Result<FilterKind, ReasonCode> {
@@ -213,20 +200,37 @@ impl Shard {
     }
 
     /// SUBACK, then the retained messages.
-    fn finish_subscribe(&mut self, pending: PendingSubscribe) {
+    fn finish_subscribe(&mut self, mut pending: PendingSubscribe) {
         let id = pending.connection;
         let Some(connection) = self.connection(id) else {
             return;
         };
         let version = connection.version;
-        let packet_id = pending.packet_id;
-        self.enqueue(id, |out| {
-            encode_sub_ack(&SubAck::new(packet_id, &pending.codes), version, out)
-        });
+        if let Some(PendingSubAck { packet_id, codes }) = pending.sub_ack.take() {
+            self.enqueue(id, |out| {
+                encode_sub_ack(&SubAck::new(packet_id, &codes), version, out)
+            });
+            if self.is_outdated(&pending) {
+                self.barriers.collecting.push(pending);
+                return;
+            }
+        }
         for wanted in pending.lookups {
             self.begin_lookup(id, wanted);
         }
         self.advance_lookup(id);
+    }
+
+    /// A live message took a retained one's place while the SUBSCRIBE waited. Its owner may not
+    /// know it yet, and a still newer one may not have been forwarded here, so the live message
+    /// can't be trusted to be the last word: the lookups wait for one more barrier, behind which
+    /// the owner is as new as what was delivered, and everything newer is forwarded.
+    fn is_outdated(&self, pending: &PendingSubscribe) -> bool {
+        let lookups = self
+            .connection(pending.connection)
+            .and_then(|connection| connection.lookups.as_ref());
+        let latest = lookups.map(|lookups| lookups.latest_note());
+        !pending.lookups.is_empty() && latest.is_some_and(|note| note > pending.waits_since)
     }
 
     pub(super) fn on_unsubscribe(

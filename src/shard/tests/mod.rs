@@ -1,4 +1,8 @@
-//! The body of the fuzz target with a fixed seed.
+//! Shards driven by hand: the fuzz target's body with a fixed seed, and races between shards that
+//! need their batches held back in a certain order.
+
+mod cluster;
+mod races;
 
 use super::fuzz::exercise_connection;
 use crate::base::random::Random;

@@ -1,0 +1,177 @@
+//! Some shards whose batches move only when the test says so.
+
+use crate::base::hash::HomeKey;
+use crate::base::ids::{ConnectionId, ShardId};
+use crate::base::time::Instant;
+use crate::config::limits::Limits;
+use crate::shard::Shard;
+use crate::shard::interface::{CloseCause, ConnectionOrigin, ReadVerdict, ShardSettings};
+
+const KEY: HomeKey = HomeKey::new([9; 16]);
+
+pub(super) struct Cluster {
+    pub(super) shards: Vec<Shard>,
+    now: Instant,
+}
+
+/// A client's connection, and where it lives.
+#[derive(Clone, Copy)]
+pub(super) struct Client {
+    shard: usize,
+    id: ConnectionId,
+}
+
+impl Cluster {
+    pub(super) fn new(shard_count: u16) -> Self {
+        let shard = |id| {
+            Shard::new(ShardSettings {
+                id: ShardId(id),
+                shard_count,
+                limits: Limits::default(),
+                home_key: KEY,
+                seed: 1,
+            })
+        };
+        Self {
+            shards: (0..shard_count).map(shard).collect(),
+            now: Instant::from_micros(1),
+        }
+    }
+
+    /// A text that hashes to the shard.
+    pub(super) fn text_at(&self, shard: usize, prefix: &str) -> String {
+        let count = u16::try_from(self.shards.len()).unwrap();
+        (0..)
+            .map(|number| format!("{prefix}{number}"))
+            .find(|text| KEY.home(text.as_bytes(), count).index() == shard)
+            .unwrap()
+    }
+
+    /// A 3.1.1 client with a persistent session at the given shard.
+    pub(super) fn connect(&mut self, shard: usize, name: &str) -> Client {
+        let origin = ConnectionOrigin {
+            peer: None,
+            listener: 0,
+        };
+        let id = self.shards[shard]
+            .on_connection_opened(self.now, origin)
+            .unwrap();
+        let client = Client { shard, id };
+        let client_id = self.text_at(shard, name);
+        let connect = [&b"\0\x04MQTT\x04\0\0\0"[..], &string(&client_id)].concat();
+        self.feed(client, &packet(0x10, &connect));
+        assert_eq!(self.received(client)[..2], [0x20, 2]);
+        client
+    }
+
+    pub(super) fn cut(&mut self, client: Client) {
+        let cause = CloseCause::NetworkClosed;
+        self.shards[client.shard].on_connection_closed(self.now, client.id, cause);
+    }
+
+    pub(super) fn feed(&mut self, client: Client, bytes: &[u8]) {
+        let verdict = self.shards[client.shard].on_bytes(self.now, client.id, bytes);
+        assert_eq!(verdict, ReadVerdict::Continue);
+    }
+
+    /// Moves the batches from one shard to another, and takes them home.
+    pub(super) fn carry(&mut self, from: usize, to: usize) {
+        let mut held = Vec::new();
+        while let Some((peer, batch)) = self.shards[from].poll_peer_batch() {
+            held.push((peer, batch));
+        }
+        let source = ShardId(u16::try_from(from).unwrap());
+        for (peer, mut batch) in held {
+            assert_eq!(peer.index(), to, "nothing for another shard");
+            self.shards[to].on_peer_batch(self.now, source, &mut batch);
+            self.shards[from].on_peer_batch_returned(self.now, peer, batch);
+        }
+    }
+
+    /// Takes what a shard wants to send to others; [`Self::deliver`] lets it arrive.
+    pub(super) fn hold(&mut self, from: usize) -> Vec<Held> {
+        let mut held = Vec::new();
+        while let Some((to, batch)) = self.shards[from].poll_peer_batch() {
+            held.push(Held { from, to, batch });
+        }
+        held
+    }
+
+    /// Lets the batches for `to` arrive; the others stay held.
+    pub(super) fn deliver(&mut self, held: &mut Vec<Held>, to: usize) {
+        for mut held in held.extract_if(.., |held| held.to.index() == to) {
+            let source = ShardId(u16::try_from(held.from).unwrap());
+            self.shards[to].on_peer_batch(self.now, source, &mut held.batch);
+            self.shards[held.from].on_peer_batch_returned(self.now, held.to, held.batch);
+        }
+    }
+
+    /// Everything that can move does.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for from in 0..self.shards.len() {
+                let mut held = self.hold(from);
+                moved |= !held.is_empty();
+                (0..self.shards.len()).for_each(|to| self.deliver(&mut held, to));
+                moved |= self.run_slices(from);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.shards.iter().for_each(Shard::assert_invariants);
+    }
+
+    /// Work that was cut into slices.
+    pub(super) fn run_slices(&mut self, shard: usize) -> bool {
+        let due = self.shards[shard].poll_timeout();
+        let is_due = due.is_some_and(|at| at <= self.now);
+        if is_due {
+            self.shards[shard].on_timeout(self.now);
+        }
+        is_due
+    }
+
+    /// The bytes that the client was sent since the last call.
+    pub(super) fn received(&mut self, client: Client) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some((id, transmit)) = self.shards[client.shard].poll_transmit() {
+            assert_eq!(id, client.id);
+            transmit.slices().for_each(|slice| bytes.extend(slice));
+            self.shards[client.shard].on_transmitted(self.now, id, transmit);
+        }
+        bytes
+    }
+}
+
+/// A batch on its way.
+pub(super) struct Held {
+    from: usize,
+    to: ShardId,
+    batch: Box<crate::shard::peer_batch::PeerBatch>,
+}
+
+fn string(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap();
+    [&length.to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
+    [&[first_byte, u8::try_from(body.len()).unwrap()][..], body].concat()
+}
+
+pub(super) fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
+    packet(0x82, &[&[0, 1][..], &string(filter), &[qos]].concat())
+}
+
+pub(super) fn unsubscribe(filter: &str) -> Vec<u8> {
+    packet(0xa2, &[&[0, 2][..], &string(filter)].concat())
+}
+
+/// `flags`: DUP 8, QoS 2 or 4, RETAIN 1; the packet identifier is 7.
+pub(super) fn publish(flags: u8, topic_name: &str, payload: &str) -> Vec<u8> {
+    let packet_id: &[u8] = if flags & 6 == 0 { &[] } else { &[0, 7] };
+    let body = [&string(topic_name), packet_id, payload.as_bytes()].concat();
+    packet(0x30 | flags, &body)
+}

@@ -1,0 +1,124 @@
+//! Orders of events between shards that are rare by chance.
+
+use super::cluster::{Cluster, publish, subscribe, unsubscribe};
+
+const PUB_REC: [u8; 4] = [0x50, 2, 0, 7];
+const NOTHING: [u8; 0] = [];
+const SUB_ACK_0: [u8; 5] = [0x90, 3, 0, 1, 0];
+
+/// PUBREC says that the message is safe; a repeated PUBLISH must not get it before the first copy
+/// has arrived where it has to go [MQTT-4.3.3-8].
+#[test]
+fn repeated_publish_waits_for_the_acceptance_of_its_first_copy() {
+    let mut cluster = Cluster::new(2);
+    let subscriber = cluster.connect(1, "subscriber");
+    cluster.feed(subscriber, &subscribe("t", 2));
+    cluster.settle();
+    assert_eq!(cluster.received(subscriber)[..2], [0x90, 3]);
+
+    let publisher = cluster.connect(0, "publisher");
+    cluster.feed(publisher, &publish(4, "t", "x"));
+    let mut held = cluster.hold(0);
+    cluster.cut(publisher);
+    let publisher = cluster.connect(0, "publisher");
+    cluster.feed(publisher, &publish(4 | 8, "t", "x"));
+    assert_eq!(
+        cluster.received(publisher),
+        NOTHING,
+        "the first copy is on its way"
+    );
+
+    cluster.deliver(&mut held, 1);
+    cluster.settle();
+    assert_eq!(cluster.received(publisher), PUB_REC);
+    assert_eq!(
+        cluster.received(subscriber)[..2],
+        [0x34, 6],
+        "delivered once"
+    );
+}
+
+/// Also when it comes a second time over the same connection.
+#[test]
+fn repeated_publish_is_acknowledged_as_often_as_it_came() {
+    let mut cluster = Cluster::new(2);
+    let publisher = cluster.connect(0, "publisher");
+    cluster.feed(publisher, &publish(4, "t", "x"));
+    cluster.feed(publisher, &publish(4 | 8, "t", "x"));
+    assert_eq!(
+        cluster.received(publisher),
+        [PUB_REC, PUB_REC].concat(),
+        "nobody has to accept it"
+    );
+}
+
+/// The lookup of an ended subscription does not go on for a later one with the same filter
+/// [MQTT-3.10.4-2].
+#[test]
+fn retained_messages_come_once_when_a_filter_is_subscribed_again() {
+    let mut cluster = Cluster::new(1);
+    let client = cluster.connect(0, "client");
+    cluster.feed(client, &publish(1, "t", "x"));
+    cluster.feed(client, &subscribe("t", 0));
+    cluster.feed(client, &unsubscribe("t"));
+    cluster.feed(client, &subscribe("t", 0));
+    cluster.settle();
+    let unsub_ack = [0xb0, 2, 0, 2];
+    let acks = [&SUB_ACK_0[..], &unsub_ack, &SUB_ACK_0].concat();
+    let expected = [acks, publish(1, "t", "x")].concat();
+    assert_eq!(cluster.received(client), expected);
+}
+
+/// A SUBSCRIBE that replaces a subscription asks again, and the earlier question stays.
+#[test]
+fn each_subscribe_gets_the_retained_messages() {
+    let mut cluster = Cluster::new(1);
+    let client = cluster.connect(0, "client");
+    cluster.feed(client, &publish(1, "t", "x"));
+    cluster.feed(client, &subscribe("t", 0));
+    cluster.feed(client, &subscribe("t", 0));
+    cluster.settle();
+    let retained = publish(1, "t", "x");
+    let expected = [&SUB_ACK_0[..], &SUB_ACK_0, &retained, &retained].concat();
+    assert_eq!(cluster.received(client), expected);
+}
+
+/// The live message reaches the subscriber at shard 0 before its SUBACK, and the owner of the
+/// retained one, shard 2, later than the lookup would.
+#[test]
+fn retained_message_does_not_follow_a_newer_live_one_that_came_before_sub_ack() {
+    let mut cluster = Cluster::new(3);
+    let topic_name = cluster.text_at(2, "t");
+    let publisher = cluster.connect(1, "publisher");
+    cluster.feed(publisher, &publish(1, &topic_name, "old"));
+    cluster.settle();
+
+    let subscriber = cluster.connect(0, "subscriber");
+    cluster.feed(subscriber, &subscribe(&topic_name, 0));
+    let mut from_subscriber = cluster.hold(0);
+    cluster.deliver(&mut from_subscriber, 1);
+    cluster.feed(publisher, &publish(1, &topic_name, "new"));
+    let mut from_publisher = cluster.hold(1);
+    cluster.deliver(&mut from_publisher, 0);
+    let live = publish(0, &topic_name, "new");
+    assert_eq!(cluster.received(subscriber), live);
+
+    cluster.deliver(&mut from_subscriber, 2);
+    cluster.carry(2, 0);
+    assert_eq!(cluster.received(subscriber), SUB_ACK_0);
+    let mut from_subscriber = cluster.hold(0);
+    cluster.deliver(&mut from_subscriber, 2);
+    cluster.run_slices(2);
+    cluster.carry(2, 0);
+    assert_eq!(
+        cluster.received(subscriber),
+        NOTHING,
+        "the owner has the old one"
+    );
+
+    cluster.deliver(&mut from_publisher, 2);
+    cluster.deliver(&mut from_subscriber, 1);
+    cluster.settle();
+    let retained = publish(1, &topic_name, "new");
+    assert_eq!(cluster.received(subscriber), retained);
+}
