@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering, fence};
 
 /// What others need to wake one core. Shared by all threads; alone on its cache lines, as the
 /// peers look at it whenever they have sent something.
@@ -18,6 +18,18 @@ pub(crate) struct Bell {
     /// Of the core's ring; negative before it exists and after it is gone.
     ring: AtomicI32,
     event: OwnedFd,
+    /// Packed [`Arrivals`]; [`NO_ARRIVALS`] before the core serves.
+    arrivals: AtomicU64,
+}
+
+const NO_ARRIVALS: u64 = u64::MAX;
+
+/// The ring into which other cores put connections that belong to a core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Arrivals {
+    /// Which of the core's rings it is.
+    pub(crate) ring: usize,
+    pub(crate) descriptor: RawFd,
 }
 
 impl Bell {
@@ -32,6 +44,7 @@ impl Bell {
             ring: AtomicI32::new(-1),
             // SAFETY: the descriptor was just opened and has no other owner.
             event: unsafe { OwnedFd::from_raw_fd(descriptor) },
+            arrivals: AtomicU64::new(NO_ARRIVALS),
         })
     }
 
@@ -44,6 +57,23 @@ impl Bell {
     pub(crate) fn ring(&self) -> Option<RawFd> {
         let ring = self.ring.load(Ordering::Acquire);
         (ring >= 0).then_some(ring)
+    }
+
+    /// The core says where connections from other cores go.
+    pub(crate) fn set_arrivals(&self, arrivals: Arrivals) {
+        #[allow(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
+        let packed = (arrivals.ring as u64) << 32 | arrivals.descriptor as u64;
+        self.arrivals.store(packed, Ordering::Release);
+    }
+
+    /// Where connections for the core go now.
+    pub(crate) fn arrivals(&self) -> Option<Arrivals> {
+        let packed = self.arrivals.load(Ordering::Acquire);
+        (packed != NO_ARRIVALS).then(|| Arrivals {
+            ring: usize::try_from(packed >> 32).unwrap_or_default(),
+            #[allow(clippy::cast_possible_truncation, reason = "packed from a descriptor")]
+            descriptor: packed as RawFd,
+        })
     }
 
     /// What the core's ring polls.
@@ -92,7 +122,17 @@ impl Bell {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn arrivals_are_known_once_they_are_told() {
+        let bell = Bell::new().unwrap();
+        assert_eq!(bell.arrivals(), None);
+        for (ring, descriptor) in [(0, 7), (3, 1 << 20)] {
+            let arrivals = Arrivals { ring, descriptor };
+            bell.set_arrivals(arrivals);
+            assert_eq!(bell.arrivals(), Some(arrivals));
+        }
+    }
 
     #[test]
     fn only_one_peer_rings_a_sleeping_core() {

@@ -127,8 +127,7 @@ impl Core {
     /// # Errors
     /// The ring is unusable.
     pub(super) async fn run(mut self) -> io::Result<(NetCounters, Counters)> {
-        let rings = self.control.bells.iter().map(|bell| bell.ring()).collect();
-        self.net.set_peer_rings(rings);
+        self.net.set_peers(self.control.bells.clone());
         self.net.watch_event(self.links.bell().event());
         // The first drain arms the accepts.
         let start = self.clock.now();
@@ -232,6 +231,9 @@ impl Core {
     /// Queues what the shard wants done.
     fn drain(&mut self, now: Instant) {
         self.net.drain(&mut self.shard, now);
+        if let Some(arrivals) = self.net.poll_arrivals() {
+            self.links.bell().set_arrivals(arrivals);
+        }
         while let Some((peer, arrival)) = self.net.poll_departure() {
             self.links.send_arrival(peer, arrival);
         }

@@ -48,6 +48,8 @@ counters! {
     sends_partial,
     /// Sends that failed and closed their connection.
     sends_failed,
+    /// Rings of the core's sockets.
+    rings,
     /// Calls of io_uring_enter.
     enters,
     /// Turns of the core.

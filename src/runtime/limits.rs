@@ -8,9 +8,12 @@ use tracing::warn;
 const DIRECT_DESCRIPTORS_MAX: u64 = 1 << 20;
 /// Slots beyond those for connections: sockets that are being closed or moved.
 const DIRECT_DESCRIPTORS_SPARE: u64 = 1024;
-/// Ordinary descriptors that one core needs at most: its ring, its bell, three rings and an event
+/// Ordinary descriptors that one core needs at most: its rings, its bell, three rings and an event
 /// descriptor of the executor, files.
-const DESCRIPTORS_PER_CORE: u64 = 32;
+const DESCRIPTORS_PER_CORE: u64 = 32 + RINGS_PER_CORE_MAX;
+/// Rings for the sockets of one core. Each has a table of its own and costs about 2 MiB; only the
+/// first is made at the start.
+const RINGS_PER_CORE_MAX: u64 = 16;
 /// Ordinary descriptors of the process itself: standard streams, signals, data directory, log.
 const DESCRIPTORS_OF_PROCESS: u64 = 64;
 /// With room for fewer connections than this the broker does not start.
@@ -19,8 +22,10 @@ const CONNECTIONS_MIN: u64 = 64;
 /// What the limit of open files leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct DescriptorPlan {
-    /// Entries of each core's table of direct descriptors.
+    /// Entries of each ring's table of direct descriptors.
     pub(super) table: u32,
+    /// Rings that each core may make.
+    pub(super) rings: usize,
     /// Connections that fit, over all cores.
     pub(super) connections: u64,
 }
@@ -82,7 +87,9 @@ pub(super) fn plan_descriptors(
     }
     let wanted = u64::from(shard_connections_max) + DIRECT_DESCRIPTORS_SPARE;
     let table = limit.min(DIRECT_DESCRIPTORS_MAX).min(wanted);
-    let connections = table.saturating_sub(super::net::SLOTS_RESERVED) * cores;
+    let rings = wanted.div_ceil(table).min(RINGS_PER_CORE_MAX);
+    let per_ring = table.saturating_sub(u64::from(super::net::SLOTS_RESERVED));
+    let connections = per_ring * rings * cores;
     if connections < listener_connections_max {
         warn!(
             limit,
@@ -94,6 +101,7 @@ pub(super) fn plan_descriptors(
     }
     Ok(DescriptorPlan {
         table: u32::try_from(table).unwrap_or(u32::MAX),
+        rings: usize::try_from(rings).unwrap_or(usize::MAX),
         connections,
     })
 }
@@ -148,18 +156,22 @@ mod tests {
         assert_eq!(plan(20_000, 2, 4_000_000).ok(), Some(20_000));
         assert_eq!(plan(20_000, 2, 1000).ok(), Some(2024));
         assert_eq!(plan(1 << 30, 2, 4_000_000).ok(), Some(1 << 20));
-        assert_eq!(plan(64 + 64 + 64, 2, 1000).ok(), Some(192));
+        assert_eq!(plan(64 + 96 + 64, 2, 1000).ok(), Some(224));
         let error = plan(150, 2, 1000).unwrap_err();
         assert!(error.to_string().contains("150"), "{error}");
-        assert!(error.to_string().contains("192"), "{error}");
+        assert!(error.to_string().contains("224"), "{error}");
     }
 
     #[test]
-    fn each_core_has_its_own_table() {
-        let plan = plan_descriptors(20_000, 4, 4_000_000, 100).unwrap();
-        assert_eq!(
-            plan.connections,
-            4 * (20_000 - super::super::net::SLOTS_RESERVED)
-        );
+    fn each_core_has_as_many_tables_as_its_connections_need() {
+        let per_ring = 20_000 - u64::from(super::super::net::SLOTS_RESERVED);
+        for (connections, rings) in [(100, 1), (18_000, 1), (30_000, 2), (4_000_000, 16)] {
+            let plan = plan_descriptors(20_000, 4, connections, 100).unwrap();
+            assert_eq!(plan.rings, rings, "{connections}");
+            if rings > 1 {
+                let rings = u64::try_from(rings).unwrap();
+                assert_eq!(plan.connections, 4 * rings * per_ring);
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::counters::NetCounters;
 use super::cpu;
 use super::error::ServeError;
 use super::executor::{self, Made};
-use super::limits;
+use super::limits::{self, DescriptorPlan};
 use super::link::{self, Links};
 use super::listen;
 use super::net::{ListenSocket, ListenerLoad, Net, NetSettings};
@@ -127,8 +127,9 @@ pub(super) struct Plan {
     /// By core.
     sockets: Vec<Vec<ListenSocket>>,
     addresses: Vec<SocketAddr>,
-    /// Entries of each core's table of direct descriptors.
+    /// Entries of each ring's table of direct descriptors, and rings of each core.
     pub(super) slots: u32,
+    pub(super) rings_max: usize,
     limits: Limits,
     home_key: HomeKey,
     seed: u64,
@@ -140,7 +141,7 @@ impl Plan {
         let cpus = cpu::choose(&options.cores)?;
         let shard_count = u16::try_from(cpus.len()).unwrap_or(u16::MAX);
         let limits = options.limits.for_shard_count(shard_count);
-        let slots = plan_slots(options, &limits, cpus.len())?;
+        let descriptors = plan_descriptors(options, &limits, cpus.len())?;
         let (sockets, addresses) = open_listeners(&options.listeners, cpus.len())?;
         let bells = make_bells(cpus.len())?;
         Ok(Self {
@@ -155,7 +156,8 @@ impl Plan {
             bells,
             sockets,
             addresses,
-            slots,
+            slots: descriptors.table,
+            rings_max: descriptors.rings,
             limits,
             home_key: options.home_key,
             seed: random_seed()?,
@@ -231,6 +233,7 @@ impl Plan {
                     sockets,
                     loads: self.loads.clone(),
                     slots: self.slots,
+                    rings_max: self.rings_max,
                     send_queue_bytes_max: self.limits.send_queue_bytes_max,
                 },
                 shard: ShardSettings {
@@ -251,11 +254,11 @@ impl Plan {
     }
 }
 
-fn plan_slots(
+fn plan_descriptors(
     options: &ServeOptions,
     shard_limits: &Limits,
     cores: usize,
-) -> Result<u32, ServeError> {
+) -> Result<DescriptorPlan, ServeError> {
     let limit = limits::raise_descriptor_limit().map_err(|error| ServeError::System {
         what: "the limit of open files could not be read",
         error,
@@ -270,10 +273,11 @@ fn plan_slots(
     debug!(
         limit,
         slots = plan.table,
+        rings = plan.rings,
         connections = plan.connections,
         "descriptors"
     );
-    Ok(plan.table)
+    Ok(plan)
 }
 
 /// Opens all listeners; gives each core its sockets.
@@ -362,6 +366,7 @@ impl Seat {
             }
         };
         links.bell().set_ring(net.ring_descriptor());
+        links.bell().set_arrivals(net.arrivals());
         let _ = report.send(Ok(()));
         drop(report);
         // An error: another core could not start, and the main thread has given up.

@@ -28,7 +28,7 @@ const ACCEPTS_PER_LISTENER: usize = 16;
 /// Pause after an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Slots that accepting leaves free, for connections that arrive from other cores.
-pub(crate) const SLOTS_RESERVED: u64 = 32;
+pub(crate) const SLOTS_RESERVED: u32 = 32;
 
 /// One listening socket of this core.
 #[derive(Debug)]
@@ -80,11 +80,8 @@ pub(super) struct Accepts {
     loads: Vec<Arc<ListenerLoad>>,
     /// One [`AddressStorage`] per accept, written by the kernel while that one is in flight.
     addresses: Pages,
-    /// Which accepts are in flight.
-    armed: Vec<bool>,
-    in_flight: u32,
-    /// Slots of the ring's table.
-    slots: u32,
+    /// The ring on which each accept is in flight.
+    armed: Vec<Option<usize>>,
     /// Accepting stands still until then because of a failure.
     paused_until: Option<Instant>,
     /// Accepting stands still; said once when it begins.
@@ -98,16 +95,13 @@ impl Accepts {
     pub(super) fn new(
         sockets: Vec<ListenSocket>,
         loads: Vec<Arc<ListenerLoad>>,
-        slots: u32,
     ) -> io::Result<Self> {
         let count = sockets.len() * ACCEPTS_PER_LISTENER;
         Ok(Self {
             sockets,
             loads,
             addresses: Pages::new(count.max(1) * size_of::<AddressStorage>())?,
-            armed: vec![false; count],
-            in_flight: 0,
-            slots,
+            armed: vec![None; count],
             paused_until: None,
             stopped: false,
             closed: false,
@@ -126,6 +120,12 @@ impl Accepts {
         // SAFETY: inside the pages and aligned; the accept is over, so the kernel is done.
         let storage = unsafe { self.storage(accept).read() };
         storage.decode()
+    }
+
+    /// Accepts in flight on a ring: slots that may be taken.
+    pub(super) fn in_flight(&self, ring: usize) -> u32 {
+        let on_ring = self.armed.iter().filter(|armed| **armed == Some(ring));
+        u32::try_from(on_ring.count()).unwrap_or(u32::MAX)
     }
 
     /// When accepting goes on by itself.
@@ -150,36 +150,36 @@ impl Net {
     /// of each turn.
     pub(super) fn arm_accepts(&mut self, now: Instant) {
         let accepts = &self.accepts;
-        let idle = accepts.armed.len() - accepts.in_flight as usize;
-        if idle == 0 || accepts.closed {
+        if accepts.closed || !accepts.armed.contains(&None) {
             return;
         }
         if accepts.paused_until.is_some_and(|until| now < until) {
             return;
         }
         self.accepts.paused_until = None;
-        if self.accepts_room() == 0 {
+        let ring = self.filling.ring();
+        let mut room = self.accepts_room(ring);
+        if room == 0 {
             self.stop_accepting(now, "the table of direct descriptors is full");
             return;
         }
         self.accepts.stopped = false;
         for accept in 0..self.accepts.armed.len() {
-            if self.accepts_room() == 0 {
-                return;
-            }
-            if !self.accepts.armed[accept] {
-                self.arm_accept(accept);
+            if room > 0 && self.accepts.armed[accept].is_none() {
+                self.arm_accept(accept, ring);
+                room -= 1;
             }
         }
     }
 
-    /// Slots that accepts may still fill.
-    fn accepts_room(&self) -> u64 {
-        let taken = u64::from(self.sockets.count()) + u64::from(self.accepts.in_flight);
-        u64::from(self.accepts.slots).saturating_sub(taken + SLOTS_RESERVED)
+    /// Slots of a ring that accepts may still fill.
+    pub(super) fn accepts_room(&self, ring: usize) -> u32 {
+        let taken = self.sockets.count_in(ring) + self.accepts.in_flight(ring);
+        let slots = self.rings.slots_per_ring();
+        slots.saturating_sub(taken + SLOTS_RESERVED)
     }
 
-    fn arm_accept(&mut self, accept: usize) {
+    fn arm_accept(&mut self, accept: usize, ring: usize) {
         let storage = self.accepts.storage(accept);
         // SAFETY: inside the pages and aligned; this accept is not in flight, so the memory is
         // ours.
@@ -198,17 +198,18 @@ impl Net {
         )]
         let user_data = UserData::new(Operation::Accept, accept as u32, 0);
         // The address storage lives as long as `Net`, which ends all operations before it goes.
-        self.ring.push(entry, user_data);
-        self.accepts.armed[accept] = true;
-        self.accepts.in_flight += 1;
+        self.rings.push_to(ring, entry, user_data);
+        self.accepts.armed[accept] = Some(ring);
     }
 
     pub(super) fn on_accept(&mut self, shard: &mut Shard, now: Instant, completion: Completion) {
         let accept = completion.user_data.index() as usize;
-        self.accepts.armed[accept] = false;
-        self.accepts.in_flight -= 1;
+        let ring = self.accepts.armed[accept].take().unwrap_or_default();
         match u32::try_from(completion.result) {
-            Ok(slot) => self.on_accepted(shard, now, accept, slot),
+            Ok(fixed) => {
+                let slot = self.rings.slot(ring, fixed);
+                self.on_accepted(shard, now, accept, slot);
+            }
             Err(_) => self.on_accept_failed(now, -completion.result),
         }
     }
@@ -220,7 +221,7 @@ impl Net {
             listener,
         };
         self.counters.accepts += 1;
-        let name = self.sockets.occupy(slot, origin);
+        let name = self.occupy(slot, origin);
         let load = &self.accepts.loads[usize::from(listener)];
         let full = self.accepts.closed || !load.enter();
         if full {
@@ -259,11 +260,15 @@ impl Net {
             libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO | libc::EPERM => {}
             _ if self.accepts.closed => {}
             _ => {
-                self.accepts.paused_until = Some(now + PAUSE);
                 let error = io::Error::from_raw_os_error(error);
-                self.stop_accepting(now, &error.to_string());
+                self.pause_accepting(now, &error.to_string());
             }
         }
+    }
+
+    pub(super) fn pause_accepting(&mut self, now: Instant, reason: &str) {
+        self.accepts.paused_until = Some(now + PAUSE);
+        self.stop_accepting(now, reason);
     }
 
     fn stop_accepting(&mut self, now: Instant, reason: &str) {
@@ -275,7 +280,7 @@ impl Net {
             let connections = self.sockets.count();
             warn!(
                 connections,
-                slots = self.accepts.slots,
+                slots = self.rings.slots_max(),
                 reason,
                 "accepting stands still until a connection ends"
             );
@@ -295,7 +300,7 @@ impl Net {
             let entry = opcode::Shutdown::new(descriptor, libc::SHUT_RDWR)
                 .build()
                 .flags(squeue::Flags::SKIP_SUCCESS);
-            self.ring.push(entry, UserData::plain(Operation::Ignored));
+            self.rings.push(entry, UserData::plain(Operation::Ignored));
         }
     }
 }

@@ -115,7 +115,7 @@ impl BufferRing {
 #[cfg(test)]
 mod tests {
     use super::super::operation::{Completion, Operation, UserData};
-    use super::super::ring::Wait;
+    use super::super::ring::{Role, Wait};
     use super::*;
     use io_uring::{opcode, types};
     use std::io::Write;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn receiver() -> Receiver {
-        let ring = Ring::new(16).unwrap();
+        let ring = Ring::new(16, Role::Lead).unwrap();
         let buffers = BufferRing::new(&ring).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
         Receiver {

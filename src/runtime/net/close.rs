@@ -10,7 +10,7 @@ use super::socket::{Closing, SocketName, Sockets, State};
 use crate::base::time::Instant;
 use crate::shard::Shard;
 use crate::shard::interface::{self, CloseCause};
-use io_uring::{opcode, squeue, types};
+use io_uring::{opcode, squeue};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tracing::{debug, info};
@@ -163,10 +163,11 @@ impl Net {
 
     /// Tells the peer that nothing more comes.
     fn shut_down(&mut self, now: Instant, name: SocketName) {
-        let entry = opcode::Shutdown::new(types::Fixed(name.slot), libc::SHUT_WR)
+        let entry = opcode::Shutdown::new(self.rings.fixed(name.slot), libc::SHUT_WR)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS);
-        self.ring.push(entry, UserData::plain(Operation::Ignored));
+        self.rings
+            .push_at(name.slot, entry, UserData::plain(Operation::Ignored));
         self.close_deadlines
             .linger
             .push_back((now + LINGER_TIME, name));
@@ -216,6 +217,7 @@ impl Net {
         let Some(socket) = self.sockets.remove(name) else {
             return;
         };
+        self.filling.on_change();
         if socket.receive_armed {
             self.cancel(UserData::new(
                 Operation::Receive,
@@ -238,10 +240,11 @@ impl Net {
         {
             shard.recycle(last);
         }
-        let entry = opcode::Close::new(types::Fixed(name.slot))
+        let entry = opcode::Close::new(self.rings.fixed(name.slot))
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS);
-        self.ring.push(entry, UserData::plain(Operation::Ignored));
+        self.rings
+            .push_at(name.slot, entry, UserData::plain(Operation::Ignored));
     }
 }
 

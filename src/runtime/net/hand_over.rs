@@ -11,6 +11,7 @@ use super::operation::{Completion, Operation, UserData};
 use super::socket::{Moving, SocketName, State};
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
+use crate::runtime::bell::Arrivals;
 use crate::runtime::link::Arrival;
 use crate::shard::Shard;
 use crate::shard::interface::HandOver;
@@ -36,7 +37,7 @@ impl Net {
         socket.state = State::Moving(Box::new(Moving {
             target,
             hand_over,
-            sent: false,
+            sent_to: None,
         }));
         if let Some(connection) = connection {
             self.sockets.forget(connection);
@@ -54,24 +55,28 @@ impl Net {
         let State::Moving(moving) = &mut socket.state else {
             return;
         };
-        if !idle || moving.sent {
+        if !idle || moving.sent_to.is_some() {
             return;
         }
-        let Some(Some(ring)) = self.peer_rings.get(moving.target.index()).copied() else {
+        let arrivals = self
+            .peers
+            .get(moving.target.index())
+            .and_then(|bell| bell.arrivals());
+        let Some(arrivals) = arrivals else {
             self.fail_move(shard, name, libc::EHOSTUNREACH);
             return;
         };
-        moving.sent = true;
+        moving.sent_to = Some(arrivals);
         let entry = opcode::MsgRingSendFd::new(
-            types::Fd(ring),
-            types::Fixed(name.slot),
+            types::Fd(arrivals.descriptor),
+            self.rings.fixed(name.slot),
             types::DestinationSlot::auto_target(),
             0,
         )
         .opcode_flags(MSG_RING_CQE_SKIP)
         .build();
         let user_data = UserData::new(Operation::HandOver, name.slot, name.generation);
-        self.ring.push(entry, user_data);
+        self.rings.push_at(name.slot, entry, user_data);
     }
 
     /// The kernel has put the socket into the home core's table, or could not.
@@ -80,10 +85,6 @@ impl Net {
             slot: completion.user_data.index(),
             generation: completion.user_data.generation(),
         };
-        let Ok(slot) = u32::try_from(completion.result) else {
-            self.fail_move(shard, name, -completion.result);
-            return;
-        };
         let Some(socket) = self.sockets.named_mut(name) else {
             return;
         };
@@ -91,6 +92,13 @@ impl Net {
             return;
         };
         let target = moving.target;
+        let sent_to = moving.sent_to.take();
+        let (Ok(fixed), Some(arrivals)) = (u32::try_from(completion.result), sent_to) else {
+            self.retry_move(shard, name, sent_to, -completion.result);
+            return;
+        };
+        // All cores have tables of one size.
+        let slot = self.rings.slot(arrivals.ring, fixed);
         let hand_over = HandOver {
             origin: moving.hand_over.origin,
             received: std::mem::take(&mut moving.hand_over.received),
@@ -100,6 +108,26 @@ impl Net {
         self.counters.hand_overs_out += 1;
         let arrival = Box::new(Arrival { hand_over, slot });
         self.departures.push((target, arrival));
+    }
+
+    /// The home core's ring was full: it may have named another one meanwhile.
+    fn retry_move(
+        &mut self,
+        shard: &mut Shard,
+        name: SocketName,
+        sent_to: Option<Arrivals>,
+        error: i32,
+    ) {
+        let target = match self.sockets.named(name).map(|socket| &socket.state) {
+            Some(State::Moving(moving)) => moving.target,
+            _ => return,
+        };
+        let arrivals = self.peers.get(target.index()).and_then(|it| it.arrivals());
+        if arrivals.is_some() && arrivals != sent_to {
+            self.try_move(shard, name);
+        } else {
+            self.fail_move(shard, name, error);
+        }
     }
 
     fn fail_move(&mut self, shard: &mut Shard, name: SocketName, error: i32) {
@@ -115,7 +143,7 @@ impl Net {
     pub(crate) fn adopt(&mut self, shard: &mut Shard, now: Instant, arrival: Arrival) {
         let Arrival { hand_over, slot } = arrival;
         self.counters.hand_overs_in += 1;
-        let name = self.sockets.occupy(slot, hand_over.origin);
+        let name = self.occupy(slot, hand_over.origin);
         // A broker that stops takes nobody in.
         let connection = if self.accepts.is_closed() {
             None

@@ -9,17 +9,20 @@
 mod accept;
 mod buffer_ring;
 mod close;
+mod filling;
 mod hand_over;
 mod memory;
 mod operation;
 mod receive;
 mod ring;
+mod rings;
 mod socket;
 mod transmit;
 
 pub(crate) use accept::{ListenSocket, ListenerLoad, SLOTS_RESERVED};
 pub(crate) use ring::Wait;
 
+use super::bell::Bell;
 use super::counters::NetCounters;
 use super::error::ServeError;
 use super::link::Arrival;
@@ -28,11 +31,11 @@ use crate::base::ids::ShardId;
 use crate::base::time::Instant;
 use crate::shard::Shard;
 use accept::Accepts;
-use buffer_ring::BufferRing;
 use close::CloseDeadlines;
+use filling::Filling;
 use io_uring::{opcode, squeue, types};
 use operation::{Completion, Operation, UserData};
-use ring::Ring;
+use rings::Rings;
 use socket::Sockets;
 use std::io;
 use std::os::fd::RawFd;
@@ -45,8 +48,10 @@ pub(crate) struct NetSettings {
     pub(crate) sockets: Vec<ListenSocket>,
     /// One per configured listener, shared by all cores.
     pub(crate) loads: Vec<Arc<ListenerLoad>>,
-    /// Entries of the table of direct descriptors.
+    /// Entries of each ring's table of direct descriptors; the same on all cores.
     pub(crate) slots: u32,
+    /// Rings that a core may have.
+    pub(crate) rings_max: usize,
     /// At what size of a connection's send queue the shard holds things back.
     pub(crate) send_queue_bytes_max: u32,
 }
@@ -69,10 +74,11 @@ pub(crate) struct Net {
     close_deadlines: CloseDeadlines,
     /// Connections that have left for another core; the core's turn takes them to the links.
     departures: Vec<(ShardId, Box<Arrival>)>,
-    /// By shard: where the descriptors of its connections are sent.
-    peer_rings: Vec<Option<RawFd>>,
-    buffers: BufferRing,
-    ring: Ring,
+    /// By shard; they say where the descriptors of its connections are sent.
+    peers: Vec<Arc<Bell>>,
+    /// The ring that takes new connections.
+    filling: Filling,
+    rings: Rings,
     completions: Vec<Completion>,
     woken: Woken,
     /// Of the present turn, for the log.
@@ -91,21 +97,21 @@ impl Net {
             sockets,
             loads,
             slots,
+            rings_max,
             send_queue_bytes_max,
         } = settings;
-        let ring = Ring::new(slots)?;
-        let buffers = BufferRing::new(&ring)?;
-        let accepts = Accepts::new(sockets, loads, slots)
+        let rings = Rings::new(slots, rings_max)?;
+        let accepts = Accepts::new(sockets, loads)
             .map_err(|error| ServeError::from_ring("accept addresses", error))?;
         Ok(Self {
-            sockets: Sockets::new(slots),
+            sockets: Sockets::new(slots, rings.slots_max()),
             accepts,
             sends: Sends::new(send_queue_bytes_max),
             close_deadlines: CloseDeadlines::default(),
             departures: Vec::new(),
-            peer_rings: Vec::new(),
-            buffers,
-            ring,
+            peers: Vec::new(),
+            filling: Filling::default(),
+            rings,
             completions: Vec::new(),
             woken: Woken::default(),
             now: Instant::ZERO,
@@ -114,24 +120,25 @@ impl Net {
         })
     }
 
-    /// The descriptor of the ring, for other cores' messages.
+    /// The descriptor of the ring in which the core sleeps, for other cores' messages.
     pub(crate) fn ring_descriptor(&self) -> RawFd {
-        self.ring.descriptor()
+        self.rings.descriptor(0)
     }
 
-    /// Where the other cores' rings are, by shard.
-    pub(crate) fn set_peer_rings(&mut self, rings: Vec<Option<RawFd>>) {
-        self.peer_rings = rings;
+    /// The bells of all cores, by shard.
+    pub(crate) fn set_peers(&mut self, peers: Vec<Arc<Bell>>) {
+        self.peers = peers;
     }
 
     /// Sockets that are open in any way.
-    pub(crate) const fn socket_count(&self) -> u32 {
+    pub(crate) fn socket_count(&self) -> u32 {
         self.sockets.count()
     }
 
-    pub(crate) const fn counters(&self) -> NetCounters {
+    pub(crate) fn counters(&self) -> NetCounters {
         let mut counters = self.counters;
-        counters.enters = self.ring.enters();
+        counters.enters = self.rings.enters();
+        counters.rings = self.rings.count() as u64;
         counters
     }
 
@@ -161,7 +168,7 @@ impl Net {
         #[allow(clippy::cast_sign_loss, reason = "a set of flags")]
         let events = libc::POLLIN as u32;
         let entry = opcode::PollAdd::new(types::Fd(descriptor), events).build();
-        self.ring.push(entry, user_data);
+        self.rings.push(entry, user_data);
     }
 
     /// Wakes a sleeping core, with the next entry into the kernel. A core that is gone cannot be
@@ -172,7 +179,7 @@ impl Net {
         let entry = opcode::MsgRingData::new(types::Fd(ring), 0, there.0, None)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS);
-        self.ring.push(entry, UserData::plain(Operation::Ignored));
+        self.rings.push(entry, UserData::plain(Operation::Ignored));
     }
 
     /// Gives the kernel everything that is queued, waits, and takes what has happened.
@@ -180,8 +187,7 @@ impl Net {
     /// # Errors
     /// The ring is unusable: the core ends.
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        self.buffers.publish();
-        self.ring.enter(wait, &mut self.completions)
+        self.rings.enter(wait, &mut self.completions)
     }
 
     /// Tells the shard what was sent. First after [`Net::enter`]: whether a silent send is over
@@ -214,7 +220,7 @@ impl Net {
             Operation::HandOver => self.on_hand_over_sent(shard, completion),
             Operation::Event => self.woken.by_event = true,
             Operation::Reactor => self.woken.by_reactor |= 1 << completion.user_data.index(),
-            Operation::Send | Operation::Doorbell | Operation::Ignored => {}
+            Operation::Send | Operation::Doorbell | Operation::Ring | Operation::Ignored => {}
         }
     }
 
@@ -243,6 +249,7 @@ impl Net {
         }
         self.queue_sends();
         self.prune_close_deadlines();
+        self.choose_filling(now);
         self.arm_accepts(now);
     }
 
@@ -263,7 +270,7 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         // The buffers and addresses that the kernel writes to are freed after this.
-        if let Err(error) = self.ring.cancel_all() {
+        if let Err(error) = self.rings.cancel_all() {
             tracing::warn!(%error, "operations of the ring could not be ended");
         }
     }

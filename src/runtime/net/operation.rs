@@ -20,9 +20,11 @@ pub(super) enum Operation {
     Event,
     /// One of the executor's own rings has something.
     Reactor,
+    /// Another ring of this core has something.
+    Ring,
 }
 
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 10] = [
     Operation::Ignored,
     Operation::Accept,
     Operation::Receive,
@@ -32,6 +34,7 @@ const OPERATIONS: [Operation; 9] = [
     Operation::Doorbell,
     Operation::Event,
     Operation::Reactor,
+    Operation::Ring,
 ];
 
 /// Generations use 24 bits: a completion is never as late as sixteen million uses of its slot.

@@ -12,7 +12,7 @@ use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::shard::Shard;
 use crate::shard::interface::{CloseCause, ReadVerdict};
-use io_uring::{opcode, squeue, types};
+use io_uring::{opcode, squeue};
 use tracing::debug;
 
 /// What a completion of a receive means.
@@ -50,9 +50,9 @@ impl Net {
             return;
         }
         socket.receive_armed = true;
-        let entry = opcode::RecvMulti::new(types::Fixed(name.slot), BUFFER_GROUP).build();
+        let entry = opcode::RecvMulti::new(self.rings.fixed(name.slot), BUFFER_GROUP).build();
         let user_data = UserData::new(Operation::Receive, name.slot, name.generation);
-        self.ring.push(entry, user_data);
+        self.rings.push_at(name.slot, entry, user_data);
     }
 
     /// No bytes of this socket are wanted; those that are on their way may still come.
@@ -71,12 +71,14 @@ impl Net {
         }
     }
 
-    /// Asks the kernel to end the operation with this user data. Fails silently when it is over.
+    /// Asks the kernel to end the operation with this user data, which names a slot. Fails silently
+    /// when it is over.
     pub(super) fn cancel(&mut self, target: UserData) {
         let entry = opcode::AsyncCancel::new(target.0)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS);
-        self.ring.push(entry, UserData::plain(Operation::Ignored));
+        let ignored = UserData::plain(Operation::Ignored);
+        self.rings.push_at(target.index(), entry, ignored);
     }
 
     pub(super) fn on_receive(&mut self, shard: &mut Shard, now: Instant, completion: Completion) {
@@ -87,7 +89,7 @@ impl Net {
         let received = Received::from_result(completion.result);
         if completion.result == -libc::ENOBUFS {
             self.counters.buffers_exhausted += 1;
-            self.buffers.on_exhausted();
+            self.rings.on_buffers_exhausted(name.slot);
         }
         if let Some(socket) = self.sockets.named_mut(name) {
             if !completion.has_more() {
@@ -105,7 +107,7 @@ impl Net {
             self.after_receive(shard, name);
         }
         if let Some(buffer) = completion.buffer() {
-            self.buffers.put_back(buffer);
+            self.rings.put_back(name.slot, buffer);
         }
     }
 
@@ -134,7 +136,7 @@ impl Net {
     ) {
         self.counters.receives += 1;
         self.counters.received_bytes += length as u64;
-        let bytes = self.buffers.bytes(buffer, length);
+        let bytes = self.rings.bytes(name.slot, buffer, length);
         let Some(socket) = self.sockets.named_mut(name) else {
             return;
         };

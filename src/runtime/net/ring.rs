@@ -37,6 +37,16 @@ pub(crate) enum Wait {
     Forever,
 }
 
+/// Whether the core sleeps in the ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// It does: the kernel's work for the ring is put off until then (DEFER_TASKRUN).
+    Lead,
+    /// The core sleeps in the lead, which polls this one. A poll does not see work that was put
+    /// off for an entry, so the kernel does the work whenever the thread is in the kernel.
+    Watched,
+}
+
 /// The ring and the operations that did not fit into its queue.
 pub(super) struct Ring {
     ring: IoUring,
@@ -68,13 +78,17 @@ struct RingRegistration {
 
 impl Ring {
     /// A ring with an empty table of `direct_descriptors` entries.
-    pub(super) fn new(direct_descriptors: u32) -> Result<Self, ServeError> {
-        let ring: IoUring = IoUring::builder()
+    pub(super) fn new(direct_descriptors: u32, role: Role) -> Result<Self, ServeError> {
+        let mut builder = IoUring::builder();
+        builder
             .setup_single_issuer()
-            .setup_defer_taskrun()
             .setup_coop_taskrun()
             .setup_submit_all()
-            .setup_cqsize(COMPLETIONS)
+            .setup_cqsize(COMPLETIONS);
+        if role == Role::Lead {
+            builder.setup_defer_taskrun();
+        }
+        let ring: IoUring = builder
             .build(SUBMISSIONS)
             .map_err(|error| ServeError::from_ring("io_uring_setup", error))?;
         ring.submitter()
@@ -176,6 +190,11 @@ impl Ring {
         }
     }
 
+    /// Something waits for the next entry.
+    pub(super) fn has_queued(&mut self) -> bool {
+        self.queued() > 0 || !self.backlog.is_empty()
+    }
+
     /// Entries of the submission queue that the kernel has not taken.
     fn queued(&mut self) -> u32 {
         u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX)
@@ -200,6 +219,15 @@ impl Ring {
             }
             Err(error) => Err(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
         }
+    }
+
+    /// Collects the completions that are there, without an entry if possible.
+    pub(super) fn take(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.collect(completions);
+        if self.is_submitted() {
+            return Ok(());
+        }
+        self.enter(Wait::No, completions)
     }
 
     fn collect(&mut self, completions: &mut Vec<Completion>) {
@@ -310,7 +338,7 @@ mod tests {
 
     #[test]
     fn more_operations_than_the_queue_holds_are_all_submitted_in_order() {
-        let mut ring = Ring::new(16).unwrap();
+        let mut ring = Ring::new(16, Role::Lead).unwrap();
         let total = SUBMISSIONS * 3 + 5;
         for index in 0..total {
             no_operation(&mut ring, index);
@@ -323,7 +351,7 @@ mod tests {
 
     #[test]
     fn completions_beyond_the_ring_are_not_lost() {
-        let mut ring = Ring::new(16).unwrap();
+        let mut ring = Ring::new(16, Role::Lead).unwrap();
         let total = COMPLETIONS * 2;
         for index in 0..total {
             no_operation(&mut ring, index);
@@ -335,7 +363,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_time_or_with_a_completion() {
-        let mut ring = Ring::new(16).unwrap();
+        let mut ring = Ring::new(16, Role::Lead).unwrap();
         let mut completions = Vec::new();
         let start = Instant::now();
         let time = Duration::from_millis(20);
@@ -349,7 +377,7 @@ mod tests {
 
     #[test]
     fn silent_operation_leaves_no_completion() {
-        let mut ring = Ring::new(16).unwrap();
+        let mut ring = Ring::new(16, Role::Lead).unwrap();
         let mut completions = Vec::new();
         let silent = opcode::Nop::new()
             .build()

@@ -6,6 +6,7 @@
 
 use super::operation::GENERATION_MASK;
 use crate::base::ids::{ConnectionId, ShardId};
+use crate::runtime::bell::Arrivals;
 use crate::shard::interface::{CloseCause, ConnectionOrigin, HandOver, Transmit};
 
 /// One use of a slot.
@@ -44,8 +45,8 @@ pub(super) struct Closing {
 pub(super) struct Moving {
     pub(super) target: ShardId,
     pub(super) hand_over: HandOver,
-    /// The descriptor is on its way.
-    pub(super) sent: bool,
+    /// The descriptor is on its way to this ring.
+    pub(super) sent_to: Option<Arrivals>,
 }
 
 /// One socket. An idle one costs this and nothing else in user memory.
@@ -104,28 +105,44 @@ impl Socket {
     }
 }
 
-/// All sockets of a core. Grows with the highest slot in use, at most to the ring's table.
+/// All sockets of a core. Grows with the highest slot in use, at most to the rings' tables.
 #[derive(Debug)]
 pub(super) struct Sockets {
     slots: Vec<Socket>,
     /// By [`ConnectionId::index`]: its generation and slot.
     by_connection: Vec<Option<(u32, u32)>>,
-    count: u32,
+    slots_per_ring: u32,
+    /// Sockets in use, by ring.
+    counts: Vec<u32>,
 }
 
 impl Sockets {
-    /// For a ring's table of `slots` entries. The memory is reserved and not touched, so that
-    /// growing copies nothing.
-    pub(super) fn new(slots: u32) -> Self {
+    /// For rings with tables of `slots_per_ring` entries and `slots_max` in all. The memory is
+    /// reserved and not touched, so that growing copies nothing.
+    pub(super) fn new(slots_per_ring: u32, slots_max: usize) -> Self {
         Self {
-            slots: Vec::with_capacity(slots as usize),
-            by_connection: Vec::with_capacity(slots as usize),
-            count: 0,
+            slots: Vec::with_capacity(slots_max),
+            by_connection: Vec::with_capacity(slots_max),
+            slots_per_ring,
+            counts: Vec::new(),
         }
     }
 
-    pub(super) const fn count(&self) -> u32 {
-        self.count
+    pub(super) fn count(&self) -> u32 {
+        self.counts.iter().sum()
+    }
+
+    /// Sockets in the table of one ring.
+    pub(super) fn count_in(&self, ring: usize) -> u32 {
+        self.counts.get(ring).copied().unwrap_or(0)
+    }
+
+    fn count_mut(&mut self, slot: u32) -> &mut u32 {
+        let ring = (slot / self.slots_per_ring) as usize;
+        if ring >= self.counts.len() {
+            self.counts.resize(ring + 1, 0);
+        }
+        &mut self.counts[ring]
     }
 
     /// The kernel has put a socket into `slot`.
@@ -144,7 +161,7 @@ impl Sockets {
         socket.generation = generation;
         socket.origin = origin;
         socket.state = State::New;
-        self.count += 1;
+        *self.count_mut(slot) += 1;
         SocketName { slot, generation }
     }
 
@@ -178,7 +195,7 @@ impl Sockets {
         if let State::Open(connection) | State::Ended(connection) = socket.state {
             self.forget(connection);
         }
-        self.count -= 1;
+        *self.count_mut(name.slot) -= 1;
         Some(socket)
     }
 
@@ -230,7 +247,7 @@ mod tests {
 
     #[test]
     fn old_name_finds_nothing_when_slot_is_used_again() {
-        let mut sockets = Sockets::new(64);
+        let mut sockets = Sockets::new(64, 64);
         let first = sockets.occupy(7, ORIGIN);
         sockets.open(first, connection(0, 0));
         assert_eq!(sockets.of(connection(0, 0)), Some(first));
@@ -244,7 +261,7 @@ mod tests {
 
     #[test]
     fn successor_of_a_connection_keeps_its_name_when_the_old_one_goes() {
-        let mut sockets = Sockets::new(64);
+        let mut sockets = Sockets::new(64, 64);
         let old = sockets.occupy(1, ORIGIN);
         sockets.open(old, connection(5, 0));
         sockets.forget(connection(5, 0));

@@ -18,7 +18,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::shard::Shard;
 use crate::shard::interface::Transmit;
-use io_uring::{opcode, squeue, types};
+use io_uring::{opcode, squeue};
 use tracing::debug;
 
 /// Pieces of one send at most (IOV_MAX of the kernel); the rest follows at once.
@@ -140,7 +140,7 @@ impl Net {
             loud,
             ..
         } = self.sends.under_way[index];
-        let target = types::Fixed(name.slot);
+        let target = self.rings.fixed(name.slot);
         let pieces = &mut self.sends.pieces[first_piece..][..piece_count];
         let entry = if let [piece] = pieces {
             let length = u32::try_from(piece.iov_len).unwrap_or(u32::MAX);
@@ -168,7 +168,7 @@ impl Net {
         // Pieces, headers and the transmit stay until the entry has returned: `settle_sends`
         // clears them, and no socket is closed between here and there.
         let user_data = UserData::new(Operation::Send, name.slot, name.generation);
-        self.ring.push(entry, user_data);
+        self.rings.push_at(name.slot, entry, user_data);
     }
 
     /// Notes what the kernel said of a send; first of all completions of an entry.
@@ -256,9 +256,9 @@ impl Net {
         }
         #[allow(clippy::cast_sign_loss, reason = "a set of flags")]
         let events = libc::POLLOUT as u32;
-        let entry = opcode::PollAdd::new(types::Fixed(name.slot), events).build();
+        let entry = opcode::PollAdd::new(self.rings.fixed(name.slot), events).build();
         let user_data = UserData::new(Operation::Writable, name.slot, name.generation);
-        self.ring.push(entry, user_data);
+        self.rings.push_at(name.slot, entry, user_data);
     }
 
     pub(super) fn on_writable(&mut self, completion: Completion) {

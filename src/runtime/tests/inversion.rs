@@ -54,6 +54,7 @@ fn start(spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
             sockets,
             loads: vec![Arc::new(ListenerLoad::new(100))],
             slots: 256,
+            rings_max: 1,
             send_queue_bytes_max: 1 << 20,
         };
         let net = executor::while_none_is_made(|| Net::new(settings)).unwrap();

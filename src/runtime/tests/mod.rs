@@ -45,14 +45,14 @@ fn options(cores: u16) -> ServeOptions {
 
 impl Broker {
     fn start(options: &ServeOptions) -> Self {
-        Self::start_with_slots(options, None)
+        Self::start_with_tables(options, None)
     }
 
-    /// With another size of the tables of direct descriptors.
-    fn start_with_slots(options: &ServeOptions, slots: Option<u32>) -> Self {
+    /// With other tables of direct descriptors: their entries, and how many a core may have.
+    fn start_with_tables(options: &ServeOptions, tables: Option<(u32, usize)>) -> Self {
         let signals = Signals::register().unwrap();
         let mut plan = Plan::make(options).unwrap();
-        plan.slots = slots.unwrap_or(plan.slots);
+        (plan.slots, plan.rings_max) = tables.unwrap_or((plan.slots, plan.rings_max));
         let (ready, running) = plan.start(&signals).unwrap();
         Self {
             running,

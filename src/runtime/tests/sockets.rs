@@ -206,7 +206,7 @@ fn peer_that_ends_neither_side_is_closed_after_the_linger_time() {
 
 #[test]
 fn full_table_stops_accepting_without_hurting_anybody() {
-    let broker = Broker::start_with_slots(&options(1), Some(64));
+    let broker = Broker::start_with_tables(&options(1), Some((64, 1)));
     let mut inside: Vec<Client> = (0..32)
         .map(|number| broker.client().connected(&format!("inside-{number}")))
         .collect();
@@ -227,6 +227,39 @@ fn full_table_stops_accepting_without_hurting_anybody() {
     assert_eq!(net.accepts, 40);
     assert!(net.accept_stops > 0, "{net:?}");
     assert!(net.turns < 1000, "the core spins: {net:?}");
+}
+
+/// Several times more connections than one table holds, on two cores: half of them are handed
+/// over, to whichever ring has room there.
+#[test]
+fn cores_make_further_rings_when_their_tables_are_full() {
+    const CLIENTS: usize = 400;
+    let broker = Broker::start_with_tables(&options(2), Some((128, 16)));
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = broker.client().connected(&format!("crowd-{number}"));
+        client.send(&subscribe(&format!("crowd/{number}")));
+        assert_eq!(client.packet()[0], 0x90);
+        clients.push(client);
+    }
+    // Each publishes to the one that is half the crowd away: over all pairs of rings.
+    for number in 0..CLIENTS {
+        let target = (number + CLIENTS / 2) % CLIENTS;
+        let body = u32::try_from(number).unwrap().to_be_bytes();
+        clients[number].send(&publish(&format!("crowd/{target}"), &body));
+        assert_eq!(payload(&clients[target].packet()), body);
+    }
+    clients.iter_mut().for_each(Client::ping);
+    // Slots become free on every ring and are used again.
+    clients.truncate(CLIENTS / 2);
+    for number in CLIENTS / 2..CLIENTS {
+        clients.push(broker.client().connected(&format!("later-{number}")));
+    }
+    clients.iter_mut().for_each(Client::ping);
+    let (net, _) = broker.stop().sums();
+    assert!(net.rings >= 4, "{net:?}");
+    assert_eq!((net.hand_overs_failed, net.accept_stops), (0, 0), "{net:?}");
+    assert_eq!(net.accepts, net.closes, "{net:?}");
 }
 
 #[test]
