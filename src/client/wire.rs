@@ -184,6 +184,7 @@ pub(super) fn described(message: &Message) -> String {
 pub(super) fn connect(options: &ConnectOptions, out: &mut Vec<u8>) {
     let connect = Connect {
         version: options.version,
+        is_bridge: false,
         clean_start: options.clean_start,
         keep_alive_s: options.keep_alive_s,
         client_id: &options.client_id,

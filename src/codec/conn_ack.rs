@@ -55,6 +55,8 @@ pub const fn conn_ack_return_code(reason_code: ReasonCode) -> Option<u8> {
         ReasonCode::ServerUnavailable
         | ReasonCode::ServerBusy
         | ReasonCode::QuotaExceeded
+        | ReasonCode::UseAnotherServer
+        | ReasonCode::ServerMoved
         | ReasonCode::ConnectionRateExceeded => 3,
         ReasonCode::BadUserNameOrPassword => 4,
         ReasonCode::NotAuthorized | ReasonCode::Banned => 5,
@@ -165,6 +167,8 @@ impl Part for ConnAckProperties<'_> {
             self.assigned_client_identifier,
         );
         sink.property_u16(Id::TopicAliasMaximum, self.topic_alias_maximum);
+        sink.property_u16(Id::ServerKeepAlive, self.server_keep_alive_s);
+        sink.property_text(Id::ResponseInformation, self.response_information);
         sink.property_text(Id::ReasonString, self.reason_string);
         sink.property_flag(
             Id::WildcardSubscriptionAvailable,
@@ -178,8 +182,6 @@ impl Part for ConnAckProperties<'_> {
             Id::SharedSubscriptionAvailable,
             self.shared_subscription_available,
         );
-        sink.property_u16(Id::ServerKeepAlive, self.server_keep_alive_s);
-        sink.property_text(Id::ResponseInformation, self.response_information);
         sink.property_text(Id::ServerReference, self.server_reference);
         sink.property_text(Id::AuthenticationMethod, self.authentication_method);
         sink.property_binary(Id::AuthenticationData, self.authentication_data);

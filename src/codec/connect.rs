@@ -12,6 +12,8 @@ use super::{frame, frame::RawPacket};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connect<'a> {
     pub version: ProtocolVersion,
+    /// A Mosquitto bridge of 3.x: it wants its own messages back never, and RETAIN as published.
+    pub is_bridge: bool,
     /// Clean Session in 3.x.
     pub clean_start: bool,
     /// 0: none.
@@ -84,8 +86,7 @@ mod flag {
 #[must_use]
 pub fn peek_version(raw: RawPacket<'_>) -> Option<ProtocolVersion> {
     let mut reader = Reader::new(raw.body);
-    let name = reader.binary().ok()?;
-    ProtocolVersion::from_name_and_level(name, reader.u8().ok()?)
+    decode_version(&mut reader).ok().map(|(version, _)| version)
 }
 
 /// Decodes a CONNECT in the version that it names itself.
@@ -99,7 +100,7 @@ pub fn decode_connect(raw: RawPacket<'_>) -> Result<Connect<'_>, ProtocolError> 
         return Err(ProtocolError::protocol("first packet is not CONNECT"));
     }
     let mut reader = Reader::new(raw.body);
-    let version = decode_version(&mut reader)?;
+    let (version, is_bridge) = decode_version(&mut reader)?;
     frame::check_fixed_header(version, raw)?;
     let flags = reader.u8()?;
     check_flags(version, flags)?;
@@ -111,6 +112,7 @@ pub fn decode_connect(raw: RawPacket<'_>) -> Result<Connect<'_>, ProtocolError> 
     reader.finish()?;
     Ok(Connect {
         version,
+        is_bridge,
         clean_start: flags & flag::CLEAN_START != 0,
         keep_alive_s,
         client_id,
@@ -121,11 +123,13 @@ pub fn decode_connect(raw: RawPacket<'_>) -> Result<Connect<'_>, ProtocolError> 
     })
 }
 
-/// [MQTT-3.1.2-1] [MQTT-3.1.2-2]
-fn decode_version(reader: &mut Reader<'_>) -> Result<ProtocolVersion, ProtocolError> {
+/// The version, and whether it is a bridge's. [MQTT-3.1.2-1] [MQTT-3.1.2-2]
+fn decode_version(reader: &mut Reader<'_>) -> Result<(ProtocolVersion, bool), ProtocolError> {
     let name = reader.binary()?;
     let level = reader.u8()?;
-    ProtocolVersion::from_name_and_level(name, level).ok_or(ProtocolError::new(
+    let client = ProtocolVersion::from_name_and_level(name, level).map(|version| (version, false));
+    let bridge = || ProtocolVersion::of_bridge(name, level).map(|version| (version, true));
+    client.or_else(bridge).ok_or(ProtocolError::new(
         ReasonCode::UnsupportedProtocolVersion,
         "unsupported protocol name or level",
     ))
@@ -284,7 +288,12 @@ impl Connect<'_> {
 impl Part for Connect<'_> {
     fn write<S: Sink>(&self, sink: &mut S) {
         sink.put_text(self.version.name());
-        sink.put_u8(self.version as u8);
+        let bridge_bit = if self.is_bridge {
+            ProtocolVersion::BRIDGE_BIT
+        } else {
+            0
+        };
+        sink.put_u8(self.version as u8 | bridge_bit);
         sink.put_u8(self.flags());
         sink.put_u16(self.keep_alive_s);
         if self.version.is_v5() {

@@ -71,8 +71,8 @@ pub(super) enum Range {
     All,
     ZeroOrOne,
     NotZero(ReasonCode),
-    /// A topic name: no wildcard characters.
-    NoWildcard,
+    /// A topic name: at least one character, no wildcards.
+    TopicName,
 }
 
 #[derive(Clone, Copy)]
@@ -133,7 +133,7 @@ const RULES: [PropertyRule; 27] = [
         Range::All,
     ),
     forwardable(rule(Id::ContentType, Text, MESSAGE, Range::All)),
-    forwardable(rule(Id::ResponseTopic, Text, MESSAGE, Range::NoWildcard)),
+    forwardable(rule(Id::ResponseTopic, Text, MESSAGE, Range::TopicName)),
     forwardable(rule(Id::CorrelationData, Binary, MESSAGE, Range::All)),
     repeated(
         rule(

@@ -114,9 +114,11 @@ impl Range {
             (Self::NotZero(code), Value::Integer(0)) => {
                 Err(ProtocolError::new(code, "property must not be 0"))
             }
-            // [MQTT-3.3.2-14]
-            (Self::NoWildcard, Value::Text(text)) if text.contains(['+', '#']) => {
-                Err(ProtocolError::protocol("response topic with a wildcard"))
+            // [MQTT-3.3.2-14] [MQTT-4.7.3-1]
+            (Self::TopicName, Value::Text(text))
+                if text.is_empty() || text.contains(['+', '#']) =>
+            {
+                Err(ProtocolError::protocol("response topic is no topic name"))
             }
             _ => Ok(()),
         }

@@ -27,6 +27,18 @@ impl ProtocolVersion {
         }
     }
 
+    /// Set in the level by a Mosquitto bridge, in 3.x.
+    pub const BRIDGE_BIT: u8 = 0x80;
+
+    /// The version of a bridge's CONNECT with this protocol name and level.
+    #[must_use]
+    pub const fn of_bridge(name: &[u8], level: u8) -> Option<Self> {
+        match Self::from_name_and_level(name, level ^ Self::BRIDGE_BIT) {
+            Some(Self::V5) | None => None,
+            version => version,
+        }
+    }
+
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -177,6 +177,7 @@ impl Sampler {
         let may_have_password = username.is_some() || version.is_v5();
         let mut connect = Connect {
             version,
+            is_bridge: version != ProtocolVersion::V5 && self.flag(),
             clean_start: self.flag(),
             keep_alive_s: self.u16(0),
             client_id: if self.flag() { "" } else { self.text() },

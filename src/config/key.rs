@@ -1,7 +1,7 @@
 //! Every configuration key, once: its name, its meaning, its range, and where its value goes.
 
 use super::address::ListenAddress;
-use super::limits::QueueFullPolicy;
+use super::limits::{QueueFullPolicy, Redirect};
 use super::quantity::{self, Unit};
 use super::settings::{CoreSelection, ListenerSettings, LogFormat, LogLevel, Settings};
 use std::path::PathBuf;
@@ -96,6 +96,27 @@ pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
             of: |listener| u64::from(listener.backlog),
         },
     },
+    Key {
+        section: LISTENER,
+        name: "max_qos",
+        meaning: "highest QoS taken from publishers here, if mqtt.max_qos is not lower; announced",
+        value: Value::Number {
+            unit: Unit::Count,
+            min: 0,
+            max: 2,
+            put: |listener, number| listener.limits.qos_max = narrow(number),
+            of: |listener| u64::from(listener.limits.qos_max),
+        },
+    },
+    Key {
+        section: LISTENER,
+        name: "check_payload_format",
+        meaning: "refuse payloads that say they are UTF-8 and are not",
+        value: Value::Switch {
+            put: |listener, on| listener.limits.check_payload_format = on,
+            of: |listener| listener.limits.check_payload_format,
+        },
+    },
 ];
 
 /// A number that goes into a field of `limits` as it is.
@@ -145,6 +166,29 @@ macro_rules! switch {
             value: Value::Switch {
                 put: |settings, on| settings.limits.$field = on,
                 of: |settings| settings.limits.$field,
+            },
+        }
+    };
+}
+
+/// A short text for clients, as a UTF-8 Encoded String carries it.
+macro_rules! text {
+    ($section:literal, $name:literal, $field:ident, $bytes_max:literal, $meaning:literal) => {
+        Key {
+            section: $section,
+            name: $name,
+            meaning: $meaning,
+            value: Value::Text {
+                allowed: concat!("must be a text of at most ", $bytes_max, " bytes"),
+                integer_too: false,
+                put: |settings, text| {
+                    if text.len() > $bytes_max || text.contains('\0') {
+                        return Err("");
+                    }
+                    settings.limits.$field = text.into();
+                    Ok(())
+                },
+                of: |settings| settings.limits.$field.to_string(),
             },
         }
     };
@@ -299,6 +343,41 @@ pub static KEYS: &[Key<Settings>] = &[
         "wildcard_available",
         wildcard_available,
         "whether subscriptions may have wildcards; announced"
+    ),
+    switch!(
+        "mqtt",
+        "subscription_identifiers_available",
+        subscription_identifiers_available,
+        "whether subscriptions may have identifiers; announced"
+    ),
+    text!(
+        "mqtt",
+        "response_information",
+        response_information,
+        1024,
+        "told to clients that ask for it, a base for their response topics; %c is the client \
+         identifier; empty: nothing is told"
+    ),
+    choice!("mqtt", "redirect", "must be \"no\", \"another-server\" or \"moved\"",
+        limits.redirect,
+        ["no" => Redirect::No, "another-server" => Redirect::AnotherServer,
+         "moved" => Redirect::Moved],
+        "no, or refuse every CONNECT with Use another server or Server moved"),
+    text!(
+        "mqtt",
+        "server_reference",
+        server_reference,
+        1024,
+        "where redirected clients should go, such as \"host:1883\"; empty: not said"
+    ),
+    limit!(
+        "mqtt",
+        "max_client_id_chars_v31",
+        Count,
+        23,
+        U16_MAX,
+        client_id_characters_max_v31,
+        "longest client identifier of a 3.1 client; its specification says 23"
     ),
     seconds!(
         "mqtt",

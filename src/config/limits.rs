@@ -14,6 +14,33 @@ pub enum QueueFullPolicy {
     DropNewest,
 }
 
+/// Whether clients are sent to another server, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Redirect {
+    #[default]
+    No,
+    /// For now: Use another server.
+    AnotherServer,
+    /// For ever: Server moved.
+    Moved,
+}
+
+/// What one listener allows its clients beyond the limits of all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerLimits {
+    /// Highest QoS taken from publishers, if `Limits::qos_max` is not lower.
+    pub qos_max: u8,
+    /// Whether a payload that says it is UTF-8 is looked at.
+    pub check_payload_format: bool,
+}
+
+impl ListenerLimits {
+    pub const DEFAULT: Self = Self {
+        qos_max: 2,
+        check_payload_format: false,
+    };
+}
+
 /// Bounds of one shard. `Limits::default()` is what a broker without configuration uses on one
 /// core; [`Limits::for_shard_count`] divides the process-wide sums.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +69,18 @@ pub struct Limits {
     pub qos_max: u8,
     pub retain_available: bool,
     pub wildcard_available: bool,
+    pub subscription_identifiers_available: bool,
+    /// Response Information for the clients that ask for it, `%c` standing for the client
+    /// identifier; empty: none.
+    pub response_information: Box<str>,
+    /// Whether CONNECT is refused with the advice to go elsewhere.
+    pub redirect: Redirect,
+    /// Where to, as Server Reference; empty: not said.
+    pub server_reference: Box<str>,
+    /// Longest client identifier of a 3.1 client; 23 by its specification.
+    pub client_id_characters_max_v31: u16,
+    /// What each listener allows, by its number.
+    pub listeners: Vec<ListenerLimits>,
 
     /// Connections of this shard, whatever their listener.
     pub connections_max: u32,
@@ -95,6 +134,12 @@ impl Default for Limits {
             qos_max: 2,
             retain_available: true,
             wildcard_available: true,
+            subscription_identifiers_available: true,
+            response_information: Box::default(),
+            redirect: Redirect::No,
+            server_reference: Box::default(),
+            client_id_characters_max_v31: 23,
+            listeners: Vec::new(),
             connections_max: 4_000_000,
             sessions_max: 4_000_000,
             subscriptions_per_session_max: 100_000,
@@ -119,6 +164,13 @@ impl Default for Limits {
 const SHARE_SLACK: u64 = 64;
 
 impl Limits {
+    /// What the listener with this number allows.
+    #[must_use]
+    pub fn listener(&self, number: u16) -> &ListenerLimits {
+        let listener = self.listeners.get(usize::from(number));
+        listener.unwrap_or(&ListenerLimits::DEFAULT)
+    }
+
     /// Divides what is configured per process (connections, sessions, retained, reassembly) among
     /// `shard_count` shards. Homes are spread by a keyed hash, so each share is a quarter and
     /// [`SHARE_SLACK`] larger than the mean, and never larger than the whole: a process-wide limit

@@ -264,7 +264,7 @@ impl Loading {
             let settings = self.listeners.drain(..).map(|listener| listener.settings);
             self.settings.listeners = settings.collect();
         }
-        self.settings.derive_connections_max();
+        self.settings.derive_from_listeners();
         self.check_sizes();
         if self.problems.0.is_empty() {
             Ok(self.settings)

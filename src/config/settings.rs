@@ -1,7 +1,7 @@
 //! The validated settings of one broker process: what the program starts with.
 
 use super::address::ListenAddress;
-use super::limits::Limits;
+use super::limits::{Limits, ListenerLimits};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub struct ListenerSettings {
     pub allow_anonymous: bool,
     /// Connections that the kernel holds until they are accepted.
     pub backlog: u32,
+    pub limits: ListenerLimits,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +88,7 @@ impl Default for Settings {
                 format: LogFormat::Text,
             },
         };
-        settings.derive_connections_max();
+        settings.derive_from_listeners();
         settings
     }
 }
@@ -107,13 +108,16 @@ impl ListenerSettings {
             bind,
             max_connections: Self::MAX_CONNECTIONS,
             backlog: Self::BACKLOG,
+            limits: ListenerLimits::DEFAULT,
         }
     }
 }
 
 impl Settings {
-    /// The core's bound on connections is the sum over the listeners.
-    pub(super) fn derive_connections_max(&mut self) {
+    /// What the core needs of the listeners; its bound on connections is their sum.
+    pub(super) fn derive_from_listeners(&mut self) {
+        let listeners = self.listeners.iter();
+        self.limits.listeners = listeners.map(|listener| listener.limits.clone()).collect();
         self.limits.connections_max = self.listeners.iter().fold(0, |sum, listener| {
             listener.max_connections.saturating_add(sum)
         });

@@ -148,7 +148,8 @@ fn all_problems_are_said_with_their_places() {
             "r.toml:6:3: mqtt.speed: unknown key, known in this section are max_packet_bytes, \
              max_topic_levels, receive_maximum, topic_alias_maximum, keep_alive_max_s, \
              session_expiry_max_s, max_qos, retain_available, wildcard_available, \
-             connect_timeout_s, max_connect_bytes",
+             subscription_identifiers_available, response_information, redirect, \
+             server_reference, max_client_id_chars_v31, connect_timeout_s, max_connect_bytes",
             "r.toml:7:2: tls: unknown section, known are node, listener, mqtt, session, retained, \
              limit, log",
         ],
@@ -242,7 +243,7 @@ fn listener_problems_are_said() {
          [[listener]]\nbind = \"tcp://127.0.0.1:1\"\n",
         &[
             "r.toml:3:1: listener.tls: unknown key, known in this section are bind, \
-             max_connections, allow_anonymous, backlog",
+             max_connections, allow_anonymous, backlog, max_qos, check_payload_format",
             "r.toml:5:8: listener.bind: tcp://127.0.0.1:1 is listened on already",
         ],
     );
@@ -371,7 +372,8 @@ fn problems_from_outside_name_the_flag_or_variable() {
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.backlog: must be a number from 1 to \
          65535, is \"0\"",
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.tls: unknown key, known in this \
-         section are bind, max_connections, allow_anonymous, backlog",
+         section are bind, max_connections, allow_anonymous, backlog, max_qos, \
+         check_payload_format",
         &exposed,
     ];
     assert_eq!(problems_of(&sources), expected);

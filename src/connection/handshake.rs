@@ -4,13 +4,14 @@ use crate::codec::{
     ConnAckProperties, Connect, PACKET_BYTES_MAX, ProtocolError, ProtocolVersion, QosLevel,
     ReasonCode,
 };
-use crate::config::limits::Limits;
+use crate::config::limits::{Limits, ListenerLimits};
 use crate::session::EXPIRY_NEVER_S;
 
 /// What CONNECT and the limits together make of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Negotiated {
     pub version: ProtocolVersion,
+    pub is_bridge: bool,
     pub clean_start: bool,
     /// The keep alive that counts, in seconds; 0: none.
     pub keep_alive_s: u16,
@@ -20,6 +21,15 @@ pub struct Negotiated {
     pub session_expiry_interval_s: u32,
     /// It differs from what the client asked for and must be announced.
     pub session_expiry_overridden: bool,
+    /// The client asked for one above 0.
+    pub session_expiry_asked: bool,
+    /// The client takes Reason Strings.
+    pub wants_reasons: bool,
+    /// The client asks for Response Information.
+    pub wants_response_information: bool,
+    /// Highest QoS taken from the client.
+    pub qos_max: QosLevel,
+    pub check_payload_format: bool,
     /// QoS 1 and 2 messages that may be in flight towards the client.
     pub window: u16,
     /// The client's Maximum Packet Size; what the format allows, if it has none.
@@ -32,9 +42,21 @@ pub struct Negotiated {
 
 /// Checks a well-formed CONNECT against what this broker allows and settles the parameters.
 /// The error's reason code belongs into CONNACK; the connection then ends [MQTT-3.1.4-2].
-pub fn negotiate(connect: &Connect<'_>, limits: &Limits) -> Result<Negotiated, ProtocolError> {
-    negotiate_client_id(connect)?;
-    negotiate_will(connect, limits)?;
+pub fn negotiate(
+    connect: &Connect<'_>,
+    limits: &Limits,
+    listener: &ListenerLimits,
+) -> Result<Negotiated, ProtocolError> {
+    negotiate_client_id(connect, limits)?;
+    let qos_max = limits.qos_max.min(listener.qos_max);
+    let qos_max = QosLevel::from_u8(qos_max).unwrap_or(QosLevel::ExactlyOnce);
+    negotiate_will(connect, limits, qos_max)?;
+    if listener.check_payload_format && !will_payload_is_as_said(connect) {
+        return refuse(
+            ReasonCode::PayloadFormatInvalid,
+            "will payload is not UTF-8",
+        );
+    }
     let properties = &connect.properties;
     if properties.authentication_method.is_some() {
         return refuse(
@@ -56,11 +78,17 @@ pub fn negotiate(connect: &Connect<'_>, limits: &Limits) -> Result<Negotiated, P
     let session_expiry_interval_s = wanted_expiry_s.min(limits.session_expiry_max_s);
     Ok(Negotiated {
         version: connect.version,
+        is_bridge: connect.is_bridge,
         clean_start: connect.clean_start,
         keep_alive_s,
         keep_alive_overridden: keep_alive_s != connect.keep_alive_s,
         session_expiry_interval_s,
         session_expiry_overridden: session_expiry_interval_s != wanted_expiry_s,
+        session_expiry_asked: wanted_expiry_s > 0,
+        wants_reasons: wants_reasons(connect),
+        wants_response_information: properties.request_response_information == Some(true),
+        qos_max,
+        check_payload_format: listener.check_payload_format,
         window: properties
             .receive_maximum
             .unwrap_or(u16::MAX)
@@ -77,9 +105,30 @@ pub fn negotiate(connect: &Connect<'_>, limits: &Limits) -> Result<Negotiated, P
     })
 }
 
+/// May the answer have a Reason String? Request Problem Information is 1 unless it is said
+/// (section 3.1.2.11.7).
+#[must_use]
+pub fn wants_reasons(connect: &Connect<'_>) -> bool {
+    connect.version == ProtocolVersion::V5
+        && connect.properties.request_problem_information != Some(false)
+}
+
+fn will_payload_is_as_said(connect: &Connect<'_>) -> bool {
+    connect.will.as_ref().is_none_or(|will| {
+        will.properties.payload_format_indicator != Some(1)
+            || std::str::from_utf8(will.payload).is_ok()
+    })
+}
+
 /// A client without an identifier gets one assigned [MQTT-3.1.3-6], but 3.1 does not allow it and
-/// 3.1.1 allows it only with a clean session [MQTT-3.1.3-8].
-fn negotiate_client_id(connect: &Connect<'_>) -> Result<(), ProtocolError> {
+/// 3.1.1 allows it only with a clean session [MQTT-3.1.3-8]. 3.1 has a longest one, too.
+fn negotiate_client_id(connect: &Connect<'_>, limits: &Limits) -> Result<(), ProtocolError> {
+    let characters_max = usize::from(limits.client_id_characters_max_v31);
+    if connect.version == ProtocolVersion::V31 && connect.client_id.chars().count() > characters_max
+    {
+        let context = "client identifier longer than 3.1 allows";
+        return refuse(ReasonCode::ClientIdentifierNotValid, context);
+    }
     let allowed = !connect.client_id.is_empty()
         || match connect.version {
             ProtocolVersion::V31 => false,
@@ -96,11 +145,15 @@ fn negotiate_client_id(connect: &Connect<'_>) -> Result<(), ProtocolError> {
 }
 
 /// [MQTT-3.2.2-12], [MQTT-3.2.2-13].
-fn negotiate_will(connect: &Connect<'_>, limits: &Limits) -> Result<(), ProtocolError> {
+fn negotiate_will(
+    connect: &Connect<'_>,
+    limits: &Limits,
+    qos_max: QosLevel,
+) -> Result<(), ProtocolError> {
     let Some(will) = &connect.will else {
         return Ok(());
     };
-    if will.qos as u8 > limits.qos_max {
+    if will.qos > qos_max {
         return refuse(ReasonCode::QosNotSupported, "will QoS above the maximum");
     }
     if will.retain && !limits.retain_available {
@@ -132,21 +185,23 @@ pub fn conn_ack_properties<'a>(
     negotiated: &Negotiated,
     limits: &Limits,
     assigned_client_identifier: Option<&'a str>,
+    response_information: Option<&'a str>,
 ) -> ConnAckProperties<'a> {
     ConnAckProperties {
         session_expiry_interval_s: negotiated
             .session_expiry_overridden
             .then_some(negotiated.session_expiry_interval_s),
         receive_maximum: (limits.receive_maximum != u16::MAX).then_some(limits.receive_maximum),
-        maximum_qos: QosLevel::try_from(limits.qos_max)
-            .ok()
-            .filter(|qos| *qos != QosLevel::ExactlyOnce),
+        maximum_qos: Some(negotiated.qos_max).filter(|qos| *qos != QosLevel::ExactlyOnce),
         retain_available: (!limits.retain_available).then_some(false),
         maximum_packet_size: Some(limits.packet_bytes_max),
         assigned_client_identifier,
         topic_alias_maximum: (limits.topic_alias_maximum > 0).then_some(limits.topic_alias_maximum),
         wildcard_subscription_available: (!limits.wildcard_available).then_some(false),
+        subscription_identifiers_available: (!limits.subscription_identifiers_available)
+            .then_some(false),
         shared_subscription_available: Some(false),
+        response_information,
         server_keep_alive_s: negotiated
             .keep_alive_overridden
             .then_some(negotiated.keep_alive_s),

@@ -16,7 +16,7 @@ pub mod transmit;
 
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
-use crate::codec::{PACKET_BYTES_MAX, ProtocolVersion};
+use crate::codec::{PACKET_BYTES_MAX, ProtocolVersion, QosLevel};
 use acknowledge::PendingAcks;
 use alias::{InboundAliases, OutboundAliases};
 use handshake::Negotiated;
@@ -46,8 +46,19 @@ pub struct Connection {
     pub dirty: bool,
     /// In the shard's list of connections to try again.
     pub resuming: bool,
-    /// CONNECT asked for a session expiry; only then may DISCONNECT set one [MQTT-3.14.2-2].
+    /// CONNECT asked for a session expiry; only then may DISCONNECT set one (section 3.14.2.2.2).
     pub connected_with_expiry: bool,
+    /// The client takes Reason Strings where it does not ask for none [MQTT-3.1.2-29].
+    pub wants_reasons: bool,
+    /// A Mosquitto bridge of 3.x.
+    pub is_bridge: bool,
+    /// Payloads that say they are UTF-8 are looked at.
+    pub check_payload_format: bool,
+    /// Highest QoS taken from the client, and granted to it.
+    pub qos_max: QosLevel,
+    /// QoS 2 messages that earlier connections left unreleased: they do not count against the
+    /// Receive Maximum of this one.
+    pub carried_inbound: u16,
     /// The client's Receive Maximum, or our own limit if smaller.
     pub window: u16,
     /// The client's Maximum Packet Size; what the format allows, if it has none.
@@ -88,6 +99,11 @@ impl Connection {
             dirty: false,
             resuming: false,
             connected_with_expiry: false,
+            wants_reasons: false,
+            is_bridge: false,
+            check_payload_format: false,
+            qos_max: QosLevel::ExactlyOnce,
+            carried_inbound: 0,
             window: 0,
             client_packet_bytes_max: PACKET_BYTES_MAX,
             keep_alive: Duration::ZERO,
@@ -114,7 +130,11 @@ impl Connection {
         self.window = negotiated.window;
         self.client_packet_bytes_max = negotiated.client_packet_bytes_max;
         self.keep_alive = Duration::from_secs(u64::from(negotiated.keep_alive_s));
-        self.connected_with_expiry = negotiated.session_expiry_interval_s > 0;
+        self.connected_with_expiry = negotiated.session_expiry_asked;
+        self.wants_reasons = negotiated.wants_reasons;
+        self.is_bridge = negotiated.is_bridge;
+        self.check_payload_format = negotiated.check_payload_format;
+        self.qos_max = negotiated.qos_max;
         if negotiated.version == ProtocolVersion::V5 && negotiated.topic_alias_maximum > 0 {
             self.inbound_aliases = Some(Box::new(InboundAliases::new(
                 negotiated.topic_alias_maximum,

@@ -11,12 +11,13 @@ use crate::codec::{
     AckKind, Connect, ConnectProperties, ForwardableRuns, MessageParts, MessagePool, PacketId,
     ProtocolVersion, QosLevel, ReasonCode,
 };
-use crate::config::limits::Limits;
+use crate::config::limits::{Limits, ListenerLimits};
 use std::time::Duration;
 
 fn connect(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
     Connect {
         version,
+        is_bridge: false,
         clean_start: true,
         keep_alive_s: 60,
         client_id,
@@ -39,9 +40,9 @@ fn keep_alive_is_capped_and_announced_to_v5_only() {
             keep_alive_s: asked_s,
             ..connect(version, "c")
         };
-        let negotiated = negotiate(&connect, &limits).unwrap();
+        let negotiated = negotiate(&connect, &limits, &ListenerLimits::DEFAULT).unwrap();
         assert_eq!(negotiated.keep_alive_s, effective_s);
-        let properties = conn_ack_properties(&negotiated, &limits, None);
+        let properties = conn_ack_properties(&negotiated, &limits, None, None);
         assert_eq!(properties.server_keep_alive_s, announced);
     };
     check(ProtocolVersion::V5, 60, u16::MAX, 60, None);
@@ -61,9 +62,9 @@ fn session_expiry_is_capped_and_announced() {
     let check = |asked_s, effective_s, announced| {
         let mut connect = connect(ProtocolVersion::V5, "c");
         connect.properties.session_expiry_interval_s = asked_s;
-        let negotiated = negotiate(&connect, &limits).unwrap();
+        let negotiated = negotiate(&connect, &limits, &ListenerLimits::DEFAULT).unwrap();
         assert_eq!(negotiated.session_expiry_interval_s, effective_s);
-        let properties = conn_ack_properties(&negotiated, &limits, None);
+        let properties = conn_ack_properties(&negotiated, &limits, None, None);
         assert_eq!(properties.session_expiry_interval_s, announced);
     };
     check(None, 0, None);
@@ -79,7 +80,7 @@ fn empty_client_identifier_depends_on_the_version() {
             clean_start,
             ..connect(version, "")
         };
-        let outcome = negotiate(&connect, &Limits::default());
+        let outcome = negotiate(&connect, &Limits::default(), &ListenerLimits::DEFAULT);
         assert_eq!(outcome.is_ok(), accepted);
         if let Err(error) = outcome {
             assert_eq!(error.reason_code, ReasonCode::ClientIdentifierNotValid);
@@ -105,7 +106,11 @@ fn will_beyond_what_is_available_is_refused() {
         will: Some(will),
         ..connect(ProtocolVersion::V5, "c")
     };
-    let refused = |limits: Limits| negotiate(&connect, &limits).unwrap_err().reason_code;
+    let refused = |limits: Limits| {
+        negotiate(&connect, &limits, &ListenerLimits::DEFAULT)
+            .unwrap_err()
+            .reason_code
+    };
     let low_qos = Limits {
         qos_max: 1,
         ..Limits::default()
@@ -220,7 +225,10 @@ fn deadlines_follow_phase_and_progress() {
     let deadline = |it: &Connection| it.next_deadline(connect_timeout, send_timeout);
     assert_eq!(deadline(&connection), Some(now + connect_timeout));
     let connect = connect(ProtocolVersion::V311, "c");
-    connection.establish(3, &negotiate(&connect, &Limits::default()).unwrap());
+    connection.establish(
+        3,
+        &negotiate(&connect, &Limits::default(), &ListenerLimits::DEFAULT).unwrap(),
+    );
     assert_eq!(connection.phase, Phase::Connected { session: 3 });
     assert_eq!(deadline(&connection), Some(now + Duration::from_secs(90)));
     connection.blocked_since = Some(now);

@@ -69,6 +69,8 @@ counters! {
     drops_too_large,
     /// PUBLISH packets to topics that clients may not publish to.
     publishes_denied,
+    /// PUBLISH packets whose payload is not UTF-8 although it says so, where that is checked.
+    payloads_invalid,
     /// Messages forwarded to other shards.
     messages_forwarded,
     /// Messages received from other shards.

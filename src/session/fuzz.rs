@@ -15,8 +15,10 @@ struct Exchange {
     packet_id: PacketId,
     number: u64,
     stage: Stage,
-    /// Sent on the present connection.
+    /// Sent on the present connection, as PUBLISH or PUBREL.
     sent: bool,
+    /// Sent as PUBLISH on the present connection.
+    counted: bool,
 }
 
 struct Model {
@@ -137,12 +139,13 @@ impl Model {
             number,
             stage,
             sent: true,
+            counted: true,
         });
     }
 
     fn sent_count(&self) -> u16 {
-        let sent = self.exchanges.iter().filter(|exchange| exchange.sent);
-        u16::try_from(sent.count()).unwrap_or(u16::MAX)
+        let counted = self.exchanges.iter().filter(|exchange| exchange.counted);
+        u16::try_from(counted.count()).unwrap_or(u16::MAX)
     }
 
     /// The right acknowledgement of some exchange.
@@ -167,7 +170,10 @@ impl Model {
             panic!("{packet_id:?} in {stage:?} was not expected");
         };
         match stage {
-            Stage::AwaitPubRec => self.exchanges[position].stage = Stage::AwaitPubComp,
+            Stage::AwaitPubRec => {
+                self.exchanges[position].stage = Stage::AwaitPubComp;
+                self.exchanges[position].sent = true;
+            }
             _ => {
                 self.exchanges.remove(position);
             }
@@ -207,6 +213,7 @@ impl Model {
                 (inflight.packet_id, inflight.stage)
             );
             exchange.sent = true;
+            exchange.counted = true;
         }
         while let Some(delivery) = self
             .outbound
@@ -225,9 +232,15 @@ impl Model {
     fn reconnect(&mut self, window: u16) {
         self.outbound.on_disconnected();
         self.window = window;
-        self.exchanges
-            .iter_mut()
-            .for_each(|exchange| exchange.sent = false);
+        for exchange in &mut self.exchanges {
+            exchange.sent = exchange.stage == Stage::AwaitPubComp;
+            exchange.counted = false;
+        }
+        // [MQTT-3.3.4-10]
+        let released = self.exchanges.iter();
+        let released = released.filter(|exchange| exchange.stage == Stage::AwaitPubComp);
+        let released = released.map(|exchange| exchange.packet_id);
+        assert!(self.outbound.releases().eq(released));
         self.pump();
     }
 

@@ -27,6 +27,8 @@ pub enum Stage {
 pub struct Inflight {
     pub packet_id: PacketId,
     pub stage: Stage,
+    /// Sent as PUBLISH on the present connection: takes a place in the client's window.
+    counted: bool,
     /// Kept for a resend until the client has taken over.
     pub delivery: Option<Delivery>,
 }
@@ -51,8 +53,10 @@ pub enum Acknowledged {
 /// Outbound QoS 1 and 2 state of one session.
 ///
 /// Invariants: `inflight` is in the order of sending; identifiers in it are unique; its first
-/// entry is not `Done`; the last `unsent` entries have not been sent on the present connection;
-/// `sent_count` counts the others that are not `Done`.
+/// entry is not `Done`; the last `unsent` entries, of which the first one has a message, were not
+/// sent as PUBLISH on the present connection;
+/// `open_count` counts the entries that are not `Done`, `sent_count` those of them that are
+/// `counted`.
 #[derive(Debug, Default)]
 pub struct Outbound {
     inflight: VecDeque<Inflight>,
@@ -60,6 +64,7 @@ pub struct Outbound {
     queued_bytes: u64,
     /// In flight on the present connection.
     sent_count: u16,
+    open_count: u16,
     /// Entries at the end of `inflight` that wait to be sent again.
     unsent: u16,
     /// The identifier given out last.
@@ -78,8 +83,8 @@ impl Outbound {
 
     /// Messages sent at least once and not done, on this or an earlier connection.
     #[must_use]
-    pub fn inflight_count(&self) -> usize {
-        self.resends().count()
+    pub const fn inflight_count(&self) -> usize {
+        self.open_count as usize
     }
 
     #[must_use]
@@ -106,20 +111,43 @@ impl Outbound {
     pub fn on_disconnected(&mut self) {
         self.unsent = u16::try_from(self.inflight.len()).unwrap_or(u16::MAX);
         self.sent_count = 0;
+        for entry in &mut self.inflight {
+            entry.counted = false;
+        }
+        self.pass_released();
     }
 
-    /// The next message or PUBREL to send again to a client that came back, in the original order
-    /// and within its window [MQTT-4.4.0-1], [MQTT-4.9.0-2].
-    pub fn next_resend(&mut self, window: u16) -> Option<&Inflight> {
-        while self.unsent > 0 && self.sent_count < window {
-            let position = self.inflight.len() - usize::from(self.unsent);
-            self.unsent -= 1;
-            if self.inflight[position].stage != Stage::Done {
-                self.sent_count += 1;
-                return Some(&self.inflight[position]);
+    /// Entries without a message have no PUBLISH to send again.
+    fn pass_released(&mut self) {
+        while self.unsent > 0 {
+            let first = self.inflight.len() - usize::from(self.unsent);
+            if self.inflight[first].delivery.is_some() {
+                return;
             }
+            self.unsent -= 1;
         }
-        None
+    }
+
+    /// Exchanges whose PUBREL is due again when the client comes back, in the original order. They
+    /// take no place in the new connection's window and do not wait for one [MQTT-3.3.4-10].
+    pub fn releases(&self) -> impl Iterator<Item = PacketId> {
+        let open = self.inflight.iter();
+        let released = open.filter(|entry| entry.stage == Stage::AwaitPubComp);
+        released.map(|entry| entry.packet_id)
+    }
+
+    /// The next message to send again to a client that came back, in the original order and within
+    /// its window [MQTT-4.4.0-1], [MQTT-4.9.0-2].
+    pub fn next_resend(&mut self, window: u16) -> Option<&Inflight> {
+        if self.unsent == 0 || self.sent_count >= window {
+            return None;
+        }
+        let position = self.inflight.len() - usize::from(self.unsent);
+        self.unsent -= 1;
+        self.pass_released();
+        self.inflight[position].counted = true;
+        self.sent_count += 1;
+        Some(&self.inflight[position])
     }
 
     /// Puts a message in flight under a new packet identifier [MQTT-2.2.1-4].
@@ -134,9 +162,11 @@ impl Outbound {
         self.inflight.push_back(Inflight {
             packet_id,
             stage,
+            counted: true,
             delivery: Some(delivery),
         });
         self.sent_count += 1;
+        self.open_count += 1;
         packet_id
     }
 
@@ -214,7 +244,9 @@ impl Outbound {
         match entry.stage {
             Stage::AwaitPubRec => {
                 entry.stage = Stage::AwaitPubComp;
-                Acknowledged::Expected(entry.delivery.take())
+                let delivery = entry.delivery.take();
+                self.pass_released();
+                Acknowledged::Expected(delivery)
             }
             Stage::AwaitPubComp => Acknowledged::Expected(None),
             Stage::AwaitPubAck | Stage::Done => Acknowledged::Unexpected,
@@ -236,9 +268,8 @@ impl Outbound {
         }
         entry.stage = Stage::Done;
         let delivery = entry.delivery.take();
-        if position < self.inflight.len() - usize::from(self.unsent) {
-            self.sent_count -= 1;
-        }
+        self.sent_count -= u16::from(std::mem::take(&mut entry.counted));
+        self.open_count -= 1;
         while self
             .inflight
             .front()
@@ -249,15 +280,7 @@ impl Outbound {
                 self.unsent -= 1;
             }
         }
-        while self.unsent > 0
-            && self
-                .inflight
-                .back()
-                .is_some_and(|last| last.stage == Stage::Done)
-        {
-            self.inflight.pop_back();
-            self.unsent -= 1;
-        }
+        self.pass_released();
         if self.inflight.is_empty() {
             self.ids_unordered = false;
         }
@@ -268,7 +291,7 @@ impl Outbound {
     /// Frees the places of messages that are done behind one that stays, when they are the most:
     /// otherwise a single slow message would in the end stop all others.
     fn compact(&mut self) {
-        let open = usize::from(self.sent_count);
+        let open = usize::from(self.open_count);
         if self.unsent == 0 && self.inflight.len() > COMPACT_FROM.max(2 * open) {
             self.inflight.retain(|entry| entry.stage != Stage::Done);
         }
@@ -339,6 +362,7 @@ impl Outbound {
     /// All messages still held, when the session ends.
     pub fn drain(&mut self) -> impl Iterator<Item = Delivery> {
         self.sent_count = 0;
+        self.open_count = 0;
         self.unsent = 0;
         self.queued_bytes = 0;
         self.ids_unordered = false;
@@ -357,13 +381,12 @@ impl Outbound {
     }
 
     pub(super) fn assert_invariants(&self) {
-        let sent = self.inflight.len() - usize::from(self.unsent);
-        let open = self
-            .inflight
-            .iter()
-            .take(sent)
-            .filter(|entry| entry.stage != Stage::Done);
-        assert_eq!(open.count(), usize::from(self.sent_count));
+        let first_unsent = self.inflight.len() - usize::from(self.unsent);
+        let unsent = self.inflight.get(first_unsent);
+        assert!(unsent.is_none_or(|first| first.delivery.is_some()));
+        assert_eq!(self.resends().count(), usize::from(self.open_count));
+        let counted = self.resends().filter(|entry| entry.counted);
+        assert_eq!(counted.count(), usize::from(self.sent_count));
         assert!(
             self.inflight
                 .front()

@@ -1,6 +1,7 @@
 //! Acknowledgements: those that we owe to publishers, and those that subscribers send.
 
 use super::Shard;
+use super::answer::encode_publish_ack;
 use super::input::Flow;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -19,15 +20,9 @@ impl Shard {
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
             return;
         };
-        let version = connection.version;
         while let Some(ack) = connection.pending_acks.pop_ready() {
-            wire.enqueue(id, connection, |out| {
-                encode_ack(
-                    ack.kind,
-                    &Ack::new(ack.packet_id, ack.reason_code),
-                    version,
-                    out,
-                );
+            wire.enqueue_for(id, connection, |connection, out| {
+                encode_publish_ack(connection, ack.kind, ack.packet_id, ack.reason_code, out);
             });
         }
         if connection.paused {

@@ -6,10 +6,11 @@ use super::interface::CloseCause;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
-    ConnAck, Connect, ProtocolError, ProtocolVersion, RawPacket, ReasonCode, conn_ack_return_code,
-    decode_connect, encode_conn_ack, peek_version,
+    ConnAck, ConnAckProperties, Connect, PACKET_BYTES_MAX, Packet, ProtocolError, ProtocolVersion,
+    RawPacket, ReasonCode, decode_connect, encode_conn_ack, encoded_bytes, peek_version,
 };
-use crate::connection::handshake::{Negotiated, conn_ack_properties, negotiate};
+use crate::config::limits::{Limits, Redirect};
+use crate::connection::handshake::{Negotiated, conn_ack_properties, negotiate, wants_reasons};
 use crate::session::Session;
 use crate::session::will::Will;
 use crate::topic::names::validate_topic_name;
@@ -19,6 +20,89 @@ const CONNECT_FIRST_BYTE: u8 = 0x10;
 /// Characters of an assigned client identifier after its prefix: 100 bits of the generator.
 const ASSIGNED_CHARACTERS: usize = 20;
 const ASSIGNED_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// Whom a refusal is said to.
+#[derive(Clone, Copy)]
+pub(super) struct Refused {
+    /// As far as it could be read.
+    version: Option<ProtocolVersion>,
+    wants_reasons: bool,
+    packet_bytes_max: usize,
+}
+
+impl Refused {
+    /// Its CONNECT could not be read to the end.
+    const fn unread(version: Option<ProtocolVersion>) -> Self {
+        Self {
+            version,
+            wants_reasons: false,
+            packet_bytes_max: PACKET_BYTES_MAX as usize,
+        }
+    }
+
+    pub(super) fn of(connect: &Connect<'_>) -> Self {
+        let packet_bytes_max = connect.properties.maximum_packet_size;
+        Self {
+            version: Some(connect.version),
+            wants_reasons: wants_reasons(connect),
+            packet_bytes_max: packet_bytes_max.unwrap_or(PACKET_BYTES_MAX) as usize,
+        }
+    }
+
+    /// Appends the CONNACK. A level that is neither 3, 4 nor 5 is answered in the manner of 3.1.1,
+    /// which every client can read; in 3.x there is an answer only if there is a return code.
+    fn answer(&self, error: ProtocolError, server_reference: &str, out: &mut Vec<u8>) {
+        let mut conn_ack = ConnAck {
+            session_present: false,
+            reason_code: error.reason_code,
+            properties: ConnAckProperties::default(),
+        };
+        let version = self.version.unwrap_or(ProtocolVersion::V311);
+        if version == ProtocolVersion::V5 {
+            let is_redirect = matches!(
+                error.reason_code,
+                ReasonCode::UseAnotherServer | ReasonCode::ServerMoved
+            );
+            let properties = &mut conn_ack.properties;
+            properties.server_reference =
+                (is_redirect && !server_reference.is_empty()).then_some(server_reference);
+            properties.reason_string = self.wants_reasons.then_some(error.context);
+            // What explains goes first when the client takes little [MQTT-3.2.2-19].
+            if self.is_too_large(&conn_ack) {
+                conn_ack.properties.reason_string = None;
+            }
+            if self.is_too_large(&conn_ack) {
+                conn_ack.properties.server_reference = None;
+            }
+            if self.is_too_large(&conn_ack) {
+                return;
+            }
+        }
+        encode_conn_ack(&conn_ack, version, out);
+    }
+
+    fn is_too_large(&self, conn_ack: &ConnAck<'_>) -> bool {
+        let packet = Packet::ConnAck(*conn_ack);
+        encoded_bytes(&packet, ProtocolVersion::V5) > self.packet_bytes_max
+    }
+}
+
+/// What an accepted client is told.
+struct Granted<'a> {
+    client_id: &'a str,
+    /// The identifier is news to the client.
+    is_assigned: bool,
+    session_present: bool,
+}
+
+impl Granted<'_> {
+    /// Only for a client that asked for it [MQTT-3.1.2-28].
+    fn response_information(&self, negotiated: &Negotiated, limits: &Limits) -> Option<String> {
+        let wanted = negotiated.wants_response_information;
+        (wanted && !limits.response_information.is_empty())
+            .then(|| limits.response_information.replace("%c", self.client_id))
+    }
+}
 
 impl Shard {
     /// The first packet of a connection [MQTT-3.1.0-1].
@@ -37,14 +121,16 @@ impl Shard {
         let version = peek_version(raw);
         let connect = match decode_connect(raw) {
             Ok(connect) => connect,
-            Err(error) => return self.refuse_connect(now, id, version, error),
+            Err(error) => return self.refuse_connect(now, id, Refused::unread(version), error),
         };
+        let listener = self.connection(id).map_or(0, |it| it.origin.listener);
         let checked = self
-            .check_will(&connect)
-            .and_then(|()| negotiate(&connect, &self.limits));
+            .check_redirect()
+            .and_then(|()| self.check_will(&connect))
+            .and_then(|()| negotiate(&connect, &self.limits, self.limits.listener(listener)));
         let negotiated = match checked {
             Ok(negotiated) => negotiated,
-            Err(error) => return self.refuse_connect(now, id, version, error),
+            Err(error) => return self.refuse_connect(now, id, Refused::of(&connect), error),
         };
         if connect.client_id.is_empty() {
             let assigned = self.assign_client_id();
@@ -75,46 +161,31 @@ impl Shard {
 
     /// CONNACK with the reason, as far as the version has a word for it, and the end
     /// [MQTT-3.2.2-7].
-    fn refuse_connect(
+    pub(super) fn refuse_connect(
         &mut self,
         now: Instant,
         id: ConnectionId,
-        version: Option<ProtocolVersion>,
+        refused: Refused,
         error: ProtocolError,
     ) -> Flow {
         self.counters.connects_refused += 1;
-        let reason_code = error.reason_code;
-        match version {
-            Some(ProtocolVersion::V5) => self.enqueue(id, |out| {
-                let properties = Default::default();
-                encode_conn_ack(
-                    &ConnAck {
-                        session_present: false,
-                        reason_code,
-                        properties,
-                    },
-                    ProtocolVersion::V5,
-                    out,
-                );
-            }),
-            // A level that is neither 3, 4 nor 5 is answered in the manner of 3.1.1, which every
-            // client can read; everything else has an answer only if there is a return code.
-            _ if conn_ack_return_code(reason_code).is_some() => self.enqueue(id, |out| {
-                let properties = Default::default();
-                encode_conn_ack(
-                    &ConnAck {
-                        session_present: false,
-                        reason_code,
-                        properties,
-                    },
-                    ProtocolVersion::V311,
-                    out,
-                );
-            }),
-            _ => {}
-        }
+        let reference = self.limits.server_reference.clone();
+        self.enqueue(id, |out| refused.answer(error, &reference, out));
         self.close_connection(now, id, CloseCause::ConnectRefused(error.context));
         Flow::Closed
+    }
+
+    /// The configuration may send all clients elsewhere (section 4.11).
+    const fn check_redirect(&self) -> Result<(), ProtocolError> {
+        let reason_code = match self.limits.redirect {
+            Redirect::No => return Ok(()),
+            Redirect::AnotherServer => ReasonCode::UseAnotherServer,
+            Redirect::Moved => ReasonCode::ServerMoved,
+        };
+        Err(ProtocolError {
+            reason_code,
+            context: "this server takes no clients",
+        })
     }
 
     fn accept_connect(
@@ -136,13 +207,17 @@ impl Shard {
                         reason_code: ReasonCode::QuotaExceeded,
                         context: "session.max_sessions",
                     };
-                    return self.refuse_connect(now, id, Some(negotiated.version), error);
+                    return self.refuse_connect(now, id, Refused::of(connect), error);
                 }
             },
         };
         self.attach(id, session, connect, negotiated);
-        let assigned = connect.client_id.is_empty().then_some(client_id);
-        if !self.send_conn_ack(id, resumed.is_some(), negotiated, assigned) {
+        let granted = Granted {
+            client_id,
+            is_assigned: connect.client_id.is_empty(),
+            session_present: resumed.is_some(),
+        };
+        if !self.send_conn_ack(id, negotiated, &granted) {
             self.close_connection(
                 now,
                 id,
@@ -156,7 +231,7 @@ impl Shard {
             connection.last_packet = now;
         }
         self.rearm_connection(id);
-        self.pump(now, session);
+        self.resume_session(now, session);
         Flow::Done
     }
 
@@ -172,7 +247,7 @@ impl Shard {
             .and_then(|session| session.connection);
         if let Some(older) = older {
             self.counters.sessions_taken_over += 1;
-            self.say_goodbye(older, ReasonCode::SessionTakenOver);
+            self.say_goodbye(older, ReasonCode::SessionTakenOver, "");
             self.close_connection(now, older, CloseCause::SessionTakenOver);
         }
         // The session may have ended with its connection.
@@ -215,6 +290,7 @@ impl Shard {
             wheel.cancel(timer);
         }
         session.on_connected(id);
+        connection.carried_inbound = u16::try_from(session.inbound.len()).unwrap_or(u16::MAX);
         session.expiry_interval_s = negotiated.session_expiry_interval_s;
         session.will = will_of(connect);
         connection.establish(session_index, negotiated);
@@ -224,9 +300,8 @@ impl Shard {
     fn send_conn_ack(
         &mut self,
         id: ConnectionId,
-        session_present: bool,
         negotiated: &Negotiated,
-        assigned: Option<&str>,
+        granted: &Granted<'_>,
     ) -> bool {
         let Self {
             connections,
@@ -237,11 +312,17 @@ impl Shard {
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
             return true;
         };
-        let properties = conn_ack_properties(negotiated, limits, assigned);
+        let response_information = granted.response_information(negotiated, limits);
+        let properties = conn_ack_properties(
+            negotiated,
+            limits,
+            granted.is_assigned.then_some(granted.client_id),
+            response_information.as_deref(),
+        );
         let version = negotiated.version;
         let mut encoded = Vec::new();
         let conn_ack = ConnAck {
-            session_present,
+            session_present: granted.session_present,
             reason_code: ReasonCode::Success,
             properties,
         };

@@ -150,6 +150,19 @@ impl Shard {
         }
     }
 
+    /// A client came back: what its earlier connection left open, then what waits.
+    pub(super) fn resume_session(&mut self, now: Instant, session_index: u32) {
+        if let Some((outbound, receiver)) = self.receiver(now, session_index)
+            && let Receiver {
+                mut desk,
+                line: Some(mut line),
+            } = receiver
+        {
+            desk.release_again(&mut line, outbound);
+        }
+        self.pump(now, session_index);
+    }
+
     /// Sends what waits for a session as far as its window and its socket allow: first what was
     /// in flight on an earlier connection, then the queue.
     pub(super) fn pump(&mut self, now: Instant, session_index: u32) {

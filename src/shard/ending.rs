@@ -6,9 +6,7 @@ use super::interface::{CloseCause, Closing};
 use super::timeout::TimerKey;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::codec::{
-    Disconnect, ForwardableRuns, MessageParts, ProtocolVersion, ReasonCode, encode_disconnect,
-};
+use crate::codec::{Disconnect, ForwardableRuns, MessageParts, ReasonCode};
 use crate::connection::Connection;
 use crate::connection::acknowledge::PendingAcks;
 use crate::session::will::Will;
@@ -31,7 +29,7 @@ impl Shard {
                 .connection(id)
                 .is_some_and(|connection| !connection.connected_with_expiry);
             if had_none && expiry_s > 0 {
-                // [MQTT-3.14.2-2]
+                // Section 3.14.2.2.2.
                 let error = Self::protocol_error("DISCONNECT sets a session expiry");
                 return self.fail(now, id, error);
             }
@@ -47,22 +45,6 @@ impl Shard {
         }
         self.close_connection(now, id, CloseCause::ClientDisconnected);
         Flow::Closed
-    }
-
-    /// Tells a connected 5.0 client why it is disconnected.
-    pub(super) fn say_goodbye(&mut self, id: ConnectionId, reason_code: ReasonCode) {
-        let Self {
-            connections, wire, ..
-        } = self;
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
-            return;
-        };
-        if connection.session().is_some() && connection.version == ProtocolVersion::V5 {
-            let disconnect = Disconnect::new(reason_code);
-            wire.enqueue(id, connection, |out| {
-                encode_disconnect(&disconnect, ProtocolVersion::V5, out);
-            });
-        }
     }
 
     /// The shard ends a connection: what waits for the socket goes to the driver with the news.
@@ -224,7 +206,7 @@ impl Shard {
             })
             .collect();
         for id in ids {
-            self.say_goodbye(id, ReasonCode::ServerShuttingDown);
+            self.say_goodbye(id, ReasonCode::ServerShuttingDown, "");
             let Some(mut connection) = self.forget_connection(id) else {
                 continue;
             };

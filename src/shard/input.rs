@@ -157,8 +157,8 @@ impl Shard {
             Packet::PubRec(ack) => self.on_pub_rec(now, id, session, &ack),
             Packet::PubRel(ack) => self.on_pub_rel(id, session, &ack),
             Packet::PubComp(ack) => self.on_pub_comp(now, id, session, &ack),
-            Packet::Subscribe(subscribe) => self.on_subscribe(id, session, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(id, session, &unsubscribe),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, id, session, &unsubscribe),
             Packet::PingReq => {
                 self.enqueue(id, encode_ping_resp);
                 Flow::Done
@@ -191,7 +191,7 @@ impl Shard {
     /// The client broke the protocol: 5.0 clients are told, all are disconnected.
     pub(super) fn fail(&mut self, now: Instant, id: ConnectionId, error: ProtocolError) -> Flow {
         self.counters.protocol_errors += 1;
-        self.say_goodbye(id, error.reason_code);
+        self.say_goodbye(id, error.reason_code, error.context);
         self.close_connection(now, id, CloseCause::ProtocolError(error.context));
         Flow::Closed
     }
@@ -244,7 +244,8 @@ impl Shard {
         }
         if self.partial_bytes + bytes.len() as u64 > self.limits.reassembly_bytes_max {
             self.counters.limits_reached += 1;
-            self.say_goodbye(id, ReasonCode::QuotaExceeded);
+            let context = "too many incomplete packets";
+            self.say_goodbye(id, ReasonCode::QuotaExceeded, context);
             let cause = CloseCause::LimitReached("limit.reassembly_bytes");
             self.close_connection(now, id, cause);
             return false;

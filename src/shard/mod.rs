@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod acknowledge;
+mod answer;
 mod connect;
 mod delivery;
 mod directory;

@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::connection::alias::OutboundAlias;
 use crate::metrics::Counters;
 use crate::session::delivery::Delivery;
-use crate::session::outbound::{Outbound, QueueLimits, Stage};
+use crate::session::outbound::{Outbound, QueueLimits};
 use std::hash::Hasher;
 
 /// What a first use of an alias adds to a head, whichever alias it is.
@@ -89,31 +89,38 @@ impl Desk<'_> {
         self.messages.release(delivery.message);
     }
 
-    /// The next exchange that an earlier connection left open; false: there is none, or no window.
-    pub(super) fn send_again(&mut self, line: &mut Line<'_>, outbound: &mut Outbound) -> bool {
-        let Some(inflight) = outbound.next_resend(line.connection.window) else {
-            return false;
-        };
-        let packet_id = inflight.packet_id;
-        if let Some(delivery) = &inflight.delivery {
-            let outgoing = Outgoing {
-                delivery,
-                packet_id: Some(packet_id),
-                // [MQTT-3.3.1-1]
-                dup: true,
-            };
-            if outgoing.fits(line.connection) {
-                self.send(line, &outgoing);
-            } else if let Some(delivery) = outbound.discard(packet_id) {
-                // The client takes less than on its earlier connection [MQTT-3.1.2-25].
-                self.drop_too_large(delivery);
-            }
-        } else if inflight.stage == Stage::AwaitPubComp {
+    /// PUBREL again for the exchanges that an earlier connection left at that [MQTT-4.4.0-1]. Four
+    /// bytes each, at most as many as the largest window.
+    pub(super) fn release_again(&mut self, line: &mut Line<'_>, outbound: &Outbound) {
+        for packet_id in outbound.releases() {
             let ack = Ack::new(packet_id, ReasonCode::Success);
             let version = line.connection.version;
             self.wire.enqueue(line.id, line.connection, |out| {
                 encode_ack(AckKind::PubRel, &ack, version, out);
             });
+        }
+    }
+
+    /// The next message that an earlier connection left open; false: there is none, or no window.
+    pub(super) fn send_again(&mut self, line: &mut Line<'_>, outbound: &mut Outbound) -> bool {
+        let Some(inflight) = outbound.next_resend(line.connection.window) else {
+            return false;
+        };
+        let packet_id = inflight.packet_id;
+        let Some(delivery) = &inflight.delivery else {
+            return true;
+        };
+        let outgoing = Outgoing {
+            delivery,
+            packet_id: Some(packet_id),
+            // [MQTT-3.3.1-1]
+            dup: true,
+        };
+        if outgoing.fits(line.connection) {
+            self.send(line, &outgoing);
+        } else if let Some(delivery) = outbound.discard(packet_id) {
+            // The client takes less than on its earlier connection [MQTT-3.1.2-25].
+            self.drop_too_large(delivery);
         }
         true
     }

@@ -43,7 +43,7 @@ impl Shard {
                     .set_wildcard(source, batch.text(filter), wanted);
             }
             ShardMessage::Barrier { number } => self.on_barrier(source, number),
-            ShardMessage::BarrierReached { number } => self.on_barrier_reached(number),
+            ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),
             ShardMessage::RetainedQuery(query) => self.on_retained_query(source, query),
             ShardMessage::RetainedAnswer { lookup, record } => {
                 let message = batch.message(&record, &mut self.messages);

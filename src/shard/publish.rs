@@ -55,7 +55,7 @@ impl Shard {
             }
             Err(error) => return self.fail(now, id, error),
         };
-        if let Err(error) = self.publish_allowed(publish, topic_name) {
+        if let Err(error) = self.publish_allowed(id, publish, topic_name) {
             return self.fail(now, id, error);
         }
         if let Some(packet_id) = publish.packet_id {
@@ -71,7 +71,12 @@ impl Shard {
             }
         }
         if topic_name.starts_with(SYS_PREFIX) {
-            return self.publish_denied(id, session, publish);
+            self.counters.publishes_denied += 1;
+            return self.publish_refused(id, session, publish, ReasonCode::NotAuthorized);
+        }
+        if !self.payload_is_as_said(id, publish) {
+            self.counters.payloads_invalid += 1;
+            return self.publish_refused(id, session, publish, ReasonCode::PayloadFormatInvalid);
         }
         let destinations = self.destinations(topic_name, publish.retain);
         if !self.have_room(id, &destinations) {
@@ -126,6 +131,7 @@ impl Shard {
 
     fn publish_allowed(
         &self,
+        id: ConnectionId,
         publish: &Publish<'_>,
         topic_name: &str,
     ) -> Result<(), ProtocolError> {
@@ -135,7 +141,10 @@ impl Shard {
                 context,
             })
         };
-        if publish.qos as u8 > self.limits.qos_max {
+        if self
+            .connection(id)
+            .is_some_and(|it| publish.qos > it.qos_max)
+        {
             return refuse(
                 ReasonCode::QosNotSupported,
                 "QoS above the announced maximum",
@@ -178,7 +187,9 @@ impl Shard {
                 Admission::Later
             };
         }
-        if connection.pending_acks.pub_ack_count() + session.inbound.len() < maximum {
+        let carried = usize::from(connection.carried_inbound);
+        let in_flight = connection.pending_acks.pub_ack_count() + session.inbound.len();
+        if in_flight < maximum + carried {
             return Admission::New;
         }
         // [MQTT-3.3.4-7]
@@ -188,9 +199,23 @@ impl Shard {
         })
     }
 
-    /// Clients do not publish below `$SYS/`: acknowledged as not authorized, and not routed.
-    fn publish_denied(&mut self, id: ConnectionId, session: u32, publish: &Publish<'_>) -> Flow {
-        self.counters.publishes_denied += 1;
+    /// The Payload Format Indicator holds, or nobody looks at it (section 3.3.2.3.2).
+    fn payload_is_as_said(&self, id: ConnectionId, publish: &Publish<'_>) -> bool {
+        publish.properties.payload_format_indicator != Some(1)
+            || !self
+                .connection(id)
+                .is_some_and(|it| it.check_payload_format)
+            || std::str::from_utf8(publish.payload).is_ok()
+    }
+
+    /// Acknowledged with the reason, where there is an acknowledgement, and not routed.
+    fn publish_refused(
+        &mut self,
+        id: ConnectionId,
+        session: u32,
+        publish: &Publish<'_>,
+        reason_code: ReasonCode,
+    ) -> Flow {
         let Some(packet_id) = publish.packet_id else {
             return Flow::Done;
         };
@@ -199,9 +224,10 @@ impl Shard {
                 QosLevel::ExactlyOnce => AckKind::PubRec,
                 _ => AckKind::PubAck,
             };
-            self.owe_ack(id, kind, packet_id, ReasonCode::NotAuthorized, 0);
+            self.owe_ack(id, kind, packet_id, reason_code, 0);
         } else {
-            // 3.x has no word for it: acknowledged as if it had been delivered [MQTT-3.3.5-2].
+            // 3.x has no word for it: acknowledged as if it had been delivered (3.1.1
+            // section 3.3.5).
             let success = ReasonCode::Success;
             self.acknowledge_publish(id, session, publish.qos, packet_id, success, 0);
         }

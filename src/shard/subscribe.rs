@@ -6,9 +6,10 @@ use super::input::Flow;
 use super::peer_batch::ShardMessage;
 use super::subscription::Subscription;
 use crate::base::ids::{ConnectionId, ShardId};
+use crate::base::time::Instant;
 use crate::codec::{
-    PacketId, QosLevel, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter,
-    Unsubscribe, encode_sub_ack, encode_unsub_ack,
+    PacketId, ProtocolError, ProtocolVersion, QosLevel, ReasonCode, RetainHandling, Subscribe,
+    SubscribeFilter, Unsubscribe,
 };
 use crate::connection::open_lookups::NoteNumber;
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
@@ -82,10 +83,14 @@ impl Barriers {
 impl Shard {
     pub(super) fn on_subscribe(
         &mut self,
+        now: Instant,
         id: ConnectionId,
         session: u32,
         subscribe: &Subscribe<'_>,
     ) -> Flow {
+        if let Err(error) = self.subscribe_allowed(id, subscribe) {
+            return self.fail(now, id, error);
+        }
         let full = self.peers().find(|link| !self.has_room(*link));
         if let Some(full) = full {
             self.wait_for_link(id, full);
@@ -98,9 +103,10 @@ impl Shard {
             let code = if position >= LOOKUPS_PER_CONNECTION_MAX {
                 Err(ReasonCode::QuotaExceeded)
             } else {
+                let filter = self.as_granted(id, filter);
                 self.subscribe(session, &filter, identifier, &mut lookups)
             };
-            codes.push(self.sub_ack_code(id, code));
+            codes.push(self.sub_ack_code(id, filter.options.qos, code));
         }
         let sub_ack = PendingSubAck {
             packet_id: subscribe.packet_id,
@@ -113,11 +119,52 @@ impl Shard {
             lookups,
         };
         if self.shard_count == 1 {
-            self.finish_subscribe(pending);
-        } else {
-            self.barriers.collecting.push(pending);
+            return self.finish_subscribe(now, pending);
         }
+        self.barriers.collecting.push(pending);
         Flow::Done
+    }
+
+    /// What was announced as not available is a Protocol Error (sections 3.2.2.3.11 and
+    /// 3.2.2.3.12); 3.x has no announcement, and refuses in the SUBACK.
+    fn subscribe_allowed(
+        &self,
+        id: ConnectionId,
+        subscribe: &Subscribe<'_>,
+    ) -> Result<(), ProtocolError> {
+        let limits = &self.limits;
+        if !limits.subscription_identifiers_available && subscribe.subscription_identifier.is_some()
+        {
+            return Err(ProtocolError {
+                reason_code: ReasonCode::SubscriptionIdentifiersNotSupported,
+                context: "subscription identifiers are not available",
+            });
+        }
+        let has_wildcard = |filter: SubscribeFilter<'_>| filter.topic_filter.contains(['+', '#']);
+        if !limits.wildcard_available && self.speaks_v5(id) && subscribe.filters().any(has_wildcard)
+        {
+            return Err(ProtocolError {
+                reason_code: ReasonCode::WildcardSubscriptionsNotSupported,
+                context: "wildcard subscriptions are not available",
+            });
+        }
+        Ok(())
+    }
+
+    /// The options that a subscription gets: not more QoS than the connection has, and what a
+    /// Mosquitto bridge of 3.x cannot say itself.
+    fn as_granted<'a>(
+        &self,
+        id: ConnectionId,
+        mut filter: SubscribeFilter<'a>,
+    ) -> SubscribeFilter<'a> {
+        if let Some(connection) = self.connection(id) {
+            let options = &mut filter.options;
+            options.qos = options.qos.min(connection.qos_max);
+            options.no_local |= connection.is_bridge;
+            options.retain_as_published |= connection.is_bridge;
+        }
+        filter
     }
 
     /// One filter into the index; Ok: the granted QoS.
@@ -190,35 +237,42 @@ impl Shard {
         Ok(kind)
     }
 
-    /// 3.x knows only the granted QoS and one failure code.
-    fn sub_ack_code(&self, id: ConnectionId, granted: Result<QosLevel, ReasonCode>) -> u8 {
-        match granted {
-            Ok(qos) => qos as u8,
-            Err(reason_code) if self.speaks_v5(id) => reason_code as u8,
-            Err(_) => ReasonCode::UnspecifiedError as u8,
+    /// 3.1.1 knows only the granted QoS and one failure code. 3.1 has no word for a refusal: it
+    /// wants a positive answer, and the client is not told.
+    fn sub_ack_code(
+        &self,
+        id: ConnectionId,
+        asked: QosLevel,
+        granted: Result<QosLevel, ReasonCode>,
+    ) -> u8 {
+        match (granted, self.connection(id).map(|it| it.version)) {
+            (Ok(qos), _) => qos as u8,
+            (Err(reason_code), Some(ProtocolVersion::V5)) => reason_code as u8,
+            (Err(_), Some(ProtocolVersion::V31)) => asked as u8,
+            (Err(_), _) => ReasonCode::UnspecifiedError as u8,
         }
     }
 
     /// SUBACK, then the retained messages.
-    fn finish_subscribe(&mut self, mut pending: PendingSubscribe) {
+    fn finish_subscribe(&mut self, now: Instant, mut pending: PendingSubscribe) -> Flow {
         let id = pending.connection;
-        let Some(connection) = self.connection(id) else {
-            return;
-        };
-        let version = connection.version;
+        if self.connection(id).is_none() {
+            return Flow::Closed;
+        }
         if let Some(PendingSubAck { packet_id, codes }) = pending.sub_ack.take() {
-            self.enqueue(id, |out| {
-                encode_sub_ack(&SubAck::new(packet_id, &codes), version, out)
-            });
+            if self.answer_subscribe(now, id, packet_id, &codes) == Flow::Closed {
+                return Flow::Closed;
+            }
             if self.is_outdated(&pending) {
                 self.barriers.collecting.push(pending);
-                return;
+                return Flow::Done;
             }
         }
         for wanted in pending.lookups {
             self.begin_lookup(id, wanted);
         }
         self.advance_lookup(id);
+        Flow::Done
     }
 
     /// A live message took a retained one's place while the SUBSCRIBE waited. Its owner may not
@@ -235,6 +289,7 @@ impl Shard {
 
     pub(super) fn on_unsubscribe(
         &mut self,
+        now: Instant,
         id: ConnectionId,
         session_index: u32,
         unsubscribe: &Unsubscribe<'_>,
@@ -247,15 +302,7 @@ impl Shard {
             };
             codes.push(code as u8);
         }
-        let Some(connection) = self.connection(id) else {
-            return Flow::Closed;
-        };
-        let version = connection.version;
-        let packet_id = unsubscribe.packet_id;
-        self.enqueue(id, |out| {
-            encode_unsub_ack(&SubAck::new(packet_id, &codes), version, out)
-        });
-        Flow::Done
+        self.answer_unsubscribe(now, id, unsubscribe.packet_id, &codes)
     }
 
     fn unsubscribe(&mut self, session_index: u32, topic_filter: &str) -> Option<()> {
@@ -347,7 +394,7 @@ impl Shard {
     }
 
     /// A shard has answered: SUBACKs leave when all have.
-    pub(super) fn on_barrier_reached(&mut self, number: u64) {
+    pub(super) fn on_barrier_reached(&mut self, now: Instant, number: u64) {
         let Some(position) = number.checked_sub(self.barriers.first_number) else {
             return;
         };
@@ -367,7 +414,7 @@ impl Shard {
             };
             self.barriers.first_number += 1;
             for pending in done.subscribes {
-                self.finish_subscribe(pending);
+                self.finish_subscribe(now, pending);
             }
         }
     }

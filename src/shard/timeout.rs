@@ -87,7 +87,7 @@ impl Shard {
                 if connection.keep_alive_deadline().is_some_and(|at| at <= now) =>
             {
                 self.counters.keep_alive_timeouts += 1;
-                self.say_goodbye(id, ReasonCode::KeepAliveTimeout);
+                self.say_goodbye(id, ReasonCode::KeepAliveTimeout, "");
                 self.close_connection(now, id, CloseCause::KeepAliveTimeout);
             }
             _ => self.rearm_connection(id),

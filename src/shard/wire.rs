@@ -26,8 +26,18 @@ impl Wire {
         connection: &mut Connection,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.enqueue_for(id, connection, |_, out| encode(out));
+    }
+
+    /// The same for a packet that depends on the connection.
+    pub(super) fn enqueue_for(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        encode: impl FnOnce(&Connection, &mut Vec<u8>),
+    ) {
         self.scratch.clear();
-        encode(&mut self.scratch);
+        encode(connection, &mut self.scratch);
         connection
             .send_queue(&mut self.pool)
             .append(&self.scratch, &mut self.pool);

@@ -12,6 +12,7 @@
 mod process;
 mod script;
 mod shards;
+mod statements;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -95,7 +96,10 @@ fn conversations_hold_against_bare_shards() {
     let mut failures = Vec::new();
     for shard_count in [1, 2, 3] {
         for (table, conversation) in conversations() {
-            let mut server = shards::Shards::new(shard_count);
+            if !conversation.is_for(shard_count) {
+                continue;
+            }
+            let mut server = shards::Shards::new(shard_count, &conversation);
             if let Err(problem) = play(&conversation, &mut server) {
                 let name = &conversation.name;
                 failures.push(format!(
@@ -107,20 +111,36 @@ fn conversations_hold_against_bare_shards() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-#[test]
-fn conversations_hold_against_the_process() {
+/// Brokers that run side by side: most of a conversation is waiting.
+const LANES: usize = 4;
+
+/// Every [`LANES`]-th conversation, each against a process of its own; returns the failures.
+fn play_lane(lane: usize) -> Vec<String> {
     let mut failures = Vec::new();
-    for cores in [1, 2] {
-        for (table, conversation) in conversations() {
-            if conversation.needs_virtual_time() {
+    for (table, conversation) in conversations().into_iter().skip(lane).step_by(LANES) {
+        for cores in [1_u16, 2] {
+            if conversation.needs_virtual_time() || !conversation.is_for(cores) {
                 continue;
             }
-            let mut server = process::Process::new(cores);
+            let mut server = process::Process::new(usize::from(cores), &conversation);
             if let Err(problem) = play(&conversation, &mut server) {
                 let name = &conversation.name;
                 failures.push(format!("{table}.txt: {name} ({cores} cores): {problem}"));
             }
         }
     }
+    failures
+}
+
+#[test]
+fn conversations_hold_against_the_process() {
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let lanes = (0..LANES).map(|lane| scope.spawn(move || play_lane(lane)));
+        let lanes: Vec<_> = lanes.collect();
+        lanes
+            .into_iter()
+            .flat_map(|lane| lane.join().expect("a lane ends"))
+            .collect()
+    });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

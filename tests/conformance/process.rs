@@ -1,6 +1,7 @@
 //! The real process behind the conversations.
 
 use crate::Server;
+use crate::script::Conversation;
 use crate::support::Broker;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -18,9 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(50);
 
 impl Process {
-    pub(crate) fn new(cores: usize) -> Self {
+    pub(crate) fn new(cores: usize, conversation: &Conversation) -> Self {
+        let url = format!("tcp://127.0.0.1:0{}", conversation.listener);
+        let mut arguments = vec!["--listen", &url];
+        for setting in &conversation.settings {
+            arguments.extend(["--set", setting]);
+        }
         Self {
-            broker: Broker::start(cores, &[]),
+            broker: Broker::start_with(cores, &arguments),
             streams: BTreeMap::new(),
         }
     }

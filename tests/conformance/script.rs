@@ -3,6 +3,9 @@
 //! ```text
 //! # a comment
 //! == name of the conversation  [MQTT-3.1.0-1] [MQTT-3.1.0-2]
+//! set mqtt.max_qos=1                     configuration, before the first step
+//! listener max_qos=1&backlog=10          the listener's, likewise
+//! shards 1                               holds only for so many shards
 //! A> [10: s"MQTT" 05 02 003c 00 s"a"]    client A sends a packet; A> opens its connection
 //! A< [20: 00 00 *]                       client A receives; `*`: any rest of the packet
 //! A< quiet | A< closed | A cut | advance 10
@@ -16,6 +19,14 @@ use std::fmt;
 
 pub(crate) struct Conversation {
     pub(crate) name: String,
+    /// The statements that it shows, without brackets.
+    pub(crate) statements: Vec<String>,
+    /// `section.key=value`.
+    pub(crate) settings: Vec<String>,
+    /// `key=value&...` behind the listener's URL.
+    pub(crate) listener: String,
+    /// How many shards it is about, if not any number.
+    pub(crate) shards: Option<u16>,
     pub(crate) steps: Vec<(usize, Step)>,
 }
 
@@ -37,6 +48,41 @@ pub(crate) struct Pattern {
 }
 
 impl Conversation {
+    /// From its title: the name, then the statements in brackets.
+    fn titled(title: &str) -> Self {
+        let mut parts = title.split("[MQTT-");
+        let name = parts.next().unwrap_or_default().trim().to_owned();
+        let statements = parts.filter_map(|part| part.split_once(']'));
+        Self {
+            name,
+            statements: statements.map(|(id, _)| format!("MQTT-{id}")).collect(),
+            settings: Vec::new(),
+            listener: String::new(),
+            shards: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Takes a line that is about the conversation as a whole.
+    fn take_condition(&mut self, line: &str) -> bool {
+        let Some((word, rest)) = line.split_once(' ') else {
+            return false;
+        };
+        let rest = rest.trim();
+        match word {
+            "set" => self.settings.push(rest.to_owned()),
+            "listener" => self.listener = format!("?{rest}"),
+            "shards" => self.shards = Some(rest.parse().expect("a number of shards")),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether it is about a broker with so many shards.
+    pub(crate) fn is_for(&self, shard_count: u16) -> bool {
+        self.shards.is_none_or(|wanted| wanted == shard_count)
+    }
+
     pub(crate) fn needs_virtual_time(&self) -> bool {
         self.steps
             .iter()
@@ -98,15 +144,17 @@ pub(crate) fn parse(table: &str, text: &str) -> Vec<Conversation> {
             continue;
         }
         if let Some(name) = line.strip_prefix("==") {
-            conversations.push(Conversation {
-                name: name.trim().to_owned(),
-                steps: Vec::new(),
-            });
+            conversations.push(Conversation::titled(name));
             continue;
         }
         if let Some(definition) = line.strip_prefix("let ") {
             let (name, value) = definition.split_once('=').expect("let NAME = VALUE");
             names.insert(name.trim().to_owned(), value.trim().to_owned());
+            continue;
+        }
+        if let Some(conversation) = conversations.last_mut()
+            && conversation.take_condition(line)
+        {
             continue;
         }
         let step =

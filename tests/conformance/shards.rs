@@ -1,10 +1,12 @@
 //! Bare shards behind the conversations: everything moves at once, time is virtual.
 
 use crate::Server;
+use crate::script::Conversation;
 use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
 use ringway::base::time::Instant;
 use ringway::config::limits::Limits;
+use ringway::config::load::{Override, Sources, load};
 use ringway::shard::Shard;
 use ringway::shard::interface::{CloseCause, ConnectionOrigin, ReadVerdict, ShardSettings};
 use std::collections::BTreeMap;
@@ -24,13 +26,26 @@ struct Client {
     received: Vec<u8>,
 }
 
+/// As the broker would read them from its command line.
+fn limits(conversation: &Conversation) -> Limits {
+    let settings = conversation.settings.iter();
+    let overrides = settings.map(|text| Override::from_assignment(text).expect("key=value"));
+    let sources = Sources {
+        files: Vec::new(),
+        overrides: overrides.collect(),
+        listen: vec![format!("tcp://127.0.0.1:0{}", conversation.listener)],
+    };
+    load(&sources).expect("a valid configuration").limits
+}
+
 impl Shards {
-    pub(crate) fn new(shard_count: u16) -> Self {
+    pub(crate) fn new(shard_count: u16, conversation: &Conversation) -> Self {
+        let limits = limits(conversation).for_shard_count(shard_count);
         let shard = |id| {
             Shard::new(ShardSettings {
                 id: ShardId(id),
                 shard_count,
-                limits: Limits::default(),
+                limits: limits.clone(),
                 home_key: HomeKey::new([3; 16]),
                 seed: 5,
             })
@@ -178,8 +193,9 @@ impl Server for Shards {
 
     fn advance(&mut self, seconds: u64) {
         // In steps, so that timers fire in their order.
-        for _ in 0..seconds * 4 {
-            self.now = self.now + Duration::from_millis(250);
+        let steps = (seconds * 4).min(400);
+        for _ in 0..steps {
+            self.now = self.now + Duration::from_secs(seconds) / u32::try_from(steps).expect("few");
             self.settle();
         }
     }

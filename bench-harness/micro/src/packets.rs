@@ -12,6 +12,7 @@ pub(crate) fn connect(version: ProtocolVersion, client_id: &str, clean_start: bo
     let mut bytes = Vec::new();
     let connect = Connect {
         version,
+        is_bridge: false,
         clean_start,
         keep_alive_s: 60,
         client_id,

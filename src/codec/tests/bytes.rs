@@ -24,6 +24,7 @@ fn check(version: ProtocolVersion, sender: Sender, packet: &Packet<'_>, bytes: &
 
 const PLAIN_CONNECT: Connect<'static> = Connect {
     version: V311,
+    is_bridge: false,
     clean_start: true,
     keep_alive_s: 60,
     client_id: "me",
@@ -147,7 +148,7 @@ fn conn_ack() {
             ..ConnAckProperties::default()
         },
     });
-    let bytes = b"\x20\x0E\x00\x00\x0B\x24\x01\x12\x00\x01x\x2A\x00\x13\x01\x00";
+    let bytes = b"\x20\x0E\x00\x00\x0B\x24\x01\x12\x00\x01x\x13\x01\x00\x2A\x00";
     check(V5, server, &limited, bytes);
 }
 

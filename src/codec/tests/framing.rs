@@ -91,13 +91,15 @@ fn remaining_length_has_four_bytes_at_most() {
 
 #[test]
 fn version_is_known_from_name_and_level() {
-    let cases: [(&[u8], Option<ProtocolVersion>); 9] = [
+    let cases: [(&[u8], Option<ProtocolVersion>); 11] = [
         (b"\x00\x04MQTT\x05", Some(V5)),
         (b"\x00\x04MQTT\x04 and anything", Some(V311)),
         (b"\x00\x06MQIsdp\x03", Some(V31)),
         (b"\x00\x04MQTT\x03", None),
         (b"\x00\x04MQTT\x06", None),
-        (b"\x00\x04MQTT\x84", None),
+        (b"\x00\x04MQTT\x84", Some(V311)),
+        (b"\x00\x06MQIsdp\x83", Some(V31)),
+        (b"\x00\x04MQTT\x85", None),
         (b"\x00\x06MQIsdp\x04", None),
         (b"\x00\x04mqtt\x04", None),
         (b"\x00\x04MQTT", None),
