@@ -4,6 +4,7 @@ pub mod hash;
 pub mod ids;
 pub mod map;
 pub mod random;
+pub mod scan;
 pub mod slab;
 pub mod time;
 pub mod wheel;

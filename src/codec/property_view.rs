@@ -32,7 +32,12 @@ impl<'a> UserProperties<'a> {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        match self {
+            // Asked for every acknowledgement; most have no properties at all.
+            Self::Received(received) if received.bytes().is_empty() => true,
+            Self::Received(_) => self.iter().next().is_none(),
+            Self::Pairs(pairs) => pairs.is_empty(),
+        }
     }
 }
 
@@ -166,7 +171,7 @@ impl<'a> ForwardableRuns<'a> {
     /// Sum of the lengths of all runs.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        if self.is_one_run {
+        if self.is_one_run || self.rest.is_empty() {
             return self.rest.len();
         }
         self.clone().map(<[u8]>::len).sum()

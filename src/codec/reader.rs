@@ -1,6 +1,7 @@
 //! A cursor over the bytes of one packet: every field of the format, checked.
 
 use super::protocol::{PacketId, ProtocolError};
+use crate::base::scan::plain_text;
 
 const CUT: ProtocolError = ProtocolError::malformed("packet ends inside a field");
 
@@ -77,6 +78,9 @@ impl<'a> Reader<'a> {
     /// A UTF-8 Encoded String [MQTT-1.5.4-1] [MQTT-1.5.4-2].
     pub(super) fn text(&mut self) -> Result<&'a str, ProtocolError> {
         let bytes = self.binary()?;
+        if let Some(text) = plain_text(bytes) {
+            return Ok(text);
+        }
         let text = str::from_utf8(bytes)
             .map_err(|_| ProtocolError::malformed("string is not well-formed UTF-8"))?;
         if bytes.contains(&0) {

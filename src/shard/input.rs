@@ -5,8 +5,8 @@ use super::interface::{CloseCause, ReadVerdict};
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::codec::{
-    Frame, Packet, ProtocolError, ProtocolVersion, RawPacket, ReasonCode, decode_from_client,
-    encode_ping_resp, frame,
+    AckKind, Frame, Packet, PacketType, ProtocolError, ProtocolVersion, RawPacket, ReasonCode,
+    Sender, decode_ack, decode_from_client, decode_publish, encode_ping_resp, frame,
 };
 use crate::connection::Phase;
 
@@ -104,88 +104,101 @@ impl Shard {
     /// Handles complete packets from the front of `bytes`; returns how many bytes they were.
     fn consume(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) -> (usize, Outcome) {
         let mut consumed = 0;
-        loop {
+        let mut packets = 0;
+        let outcome = loop {
             let rest = &bytes[consumed..];
             if rest.is_empty() {
-                return (consumed, Outcome::NeedMore(0));
+                break Outcome::NeedMore(0);
             }
             let Some(connection) = self.connection(id) else {
-                return (consumed, Outcome::Closed);
+                break Outcome::Closed;
             };
-            let bytes_max = match connection.phase {
+            let (phase, version) = (connection.phase, connection.version);
+            let bytes_max = match phase {
                 Phase::AwaitingConnect => self.limits.connect_packet_bytes_max,
                 Phase::Connected { .. } => self.limits.packet_bytes_max,
             };
             if connection.send_bytes() >= self.limits.send_queue_bytes_max as usize {
-                return (consumed, Outcome::Pause);
+                break Outcome::Pause;
             }
             let raw = match frame(rest, bytes_max) {
                 Ok(Frame::Complete(raw)) => raw,
-                Ok(Frame::Incomplete { bytes_needed }) => {
-                    return (consumed, Outcome::NeedMore(bytes_needed));
-                }
+                Ok(Frame::Incomplete { bytes_needed }) => break Outcome::NeedMore(bytes_needed),
                 Err(error) => {
                     self.fail(now, id, error);
-                    return (consumed, Outcome::Closed);
+                    break Outcome::Closed;
                 }
             };
-            let length = raw.length;
-            match self.on_packet(now, id, raw) {
-                Flow::Done => consumed += length,
-                Flow::Pause => return (consumed, Outcome::Pause),
-                Flow::Closed => return (consumed, Outcome::Closed),
-                Flow::HandOver(shard) => return (consumed, Outcome::HandOver(shard)),
+            let flow = match phase {
+                Phase::AwaitingConnect => self.on_connect(now, id, raw),
+                Phase::Connected { session } => self.on_packet(now, id, session, version, raw),
+            };
+            match flow {
+                Flow::Done => consumed += raw.length,
+                Flow::Pause => break Outcome::Pause,
+                Flow::Closed => break Outcome::Closed,
+                Flow::HandOver(shard) => break Outcome::HandOver(shard),
             }
-        }
-    }
-
-    /// One complete packet, framed but not decoded.
-    fn on_packet(&mut self, now: Instant, id: ConnectionId, raw: RawPacket<'_>) -> Flow {
-        let Some(connection) = self.connection(id) else {
-            return Flow::Closed;
+            packets += u64::from(phase != Phase::AwaitingConnect);
         };
-        let Phase::Connected { session } = connection.phase else {
-            return self.on_connect(now, id, raw);
-        };
-        let packet = match decode_from_client(connection.version, raw) {
-            Ok(packet) => packet,
-            Err(error) => return self.fail(now, id, error),
-        };
-        let flow = match packet {
-            Packet::Publish(publish) => self.on_publish(now, id, session, &publish),
-            Packet::PubAck(ack) => self.on_pub_ack(now, id, session, &ack),
-            Packet::PubRec(ack) => self.on_pub_rec(now, id, session, &ack),
-            Packet::PubRel(ack) => self.on_pub_rel(id, session, &ack),
-            Packet::PubComp(ack) => self.on_pub_comp(now, id, session, &ack),
-            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, id, session, &unsubscribe),
-            Packet::PingReq => {
-                self.enqueue(id, encode_ping_resp);
-                Flow::Done
-            }
-            Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, &disconnect),
-            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method, and what only servers send.
-            Packet::Connect(_)
-            | Packet::Auth(_)
-            | Packet::ConnAck(_)
-            | Packet::SubAck(_)
-            | Packet::UnsubAck(_)
-            | Packet::PingResp => self.fail(
-                now,
-                id,
-                ProtocolError {
-                    reason_code: ReasonCode::ProtocolError,
-                    context: "packet not allowed from a connected client",
-                },
-            ),
-        };
-        if flow == Flow::Done {
-            self.counters.packets_received += 1;
+        if packets > 0 {
+            self.counters.packets_received += packets;
             if let Some(connection) = self.connection_mut(id) {
                 connection.last_packet = now;
             }
         }
-        flow
+        (consumed, outcome)
+    }
+
+    /// One complete packet of a connected client, framed but not decoded.
+    fn on_packet(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        version: ProtocolVersion,
+        raw: RawPacket<'_>,
+    ) -> Flow {
+        // The packets that come with every message take the short way.
+        let decoded = match raw.packet_type() {
+            Some(PacketType::Publish) => decode_publish(version, Sender::Client, raw)
+                .map(|publish| self.on_publish(now, id, session, &publish)),
+            Some(
+                PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp,
+            ) => decode_ack(version, raw).map(|(kind, ack)| match kind {
+                AckKind::PubAck => self.on_pub_ack(now, id, session, &ack),
+                AckKind::PubRec => self.on_pub_rec(now, id, session, &ack),
+                AckKind::PubRel => self.on_pub_rel(id, session, &ack),
+                AckKind::PubComp => self.on_pub_comp(now, id, session, &ack),
+            }),
+            _ => decode_from_client(version, raw)
+                .map(|packet| self.on_rare_packet(now, id, session, &packet)),
+        };
+        decoded.unwrap_or_else(|error| self.fail(now, id, error))
+    }
+
+    fn on_rare_packet(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        packet: &Packet<'_>,
+    ) -> Flow {
+        match packet {
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, id, session, unsubscribe),
+            Packet::PingReq => {
+                self.enqueue(id, encode_ping_resp);
+                Flow::Done
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, disconnect),
+            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method, and what only servers send.
+            _ => self.fail(
+                now,
+                id,
+                Self::protocol_error("packet not allowed from a connected client"),
+            ),
+        }
     }
 
     /// The client broke the protocol: 5.0 clients are told, all are disconnected.

@@ -1,5 +1,6 @@
 //! Syntax of topic names and topic filters, and what it means that a filter matches a name.
 
+use crate::base::scan::contains_any;
 use std::fmt;
 
 /// Most bytes of a name or filter: their length has two bytes on the wire. [MQTT-4.7.3-3]
@@ -52,8 +53,13 @@ pub enum FilterKind {
 
 /// Accepts what a PUBLISH may carry. `levels_max` bounds the work of a match.
 pub fn validate_topic_name(topic_name: &str, levels_max: u16) -> Result<(), TopicError> {
+    // Most names are too short to have too many levels: for them one look is enough.
+    let is_short = (1..usize::from(levels_max)).contains(&topic_name.len());
+    if is_short && !contains_any(topic_name.as_bytes(), *b"\0+#") {
+        return Ok(());
+    }
     validate_text(topic_name, levels_max)?;
-    if topic_name.bytes().any(|byte| matches!(byte, b'+' | b'#')) {
+    if contains_any(topic_name.as_bytes(), *b"+#") {
         return Err(TopicError::WildcardInName);
     }
     Ok(())
@@ -85,7 +91,7 @@ fn validate_text(text: &str, levels_max: u16) -> Result<(), TopicError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(TopicError::TooLong);
     }
-    if text.bytes().any(|byte| byte == 0) {
+    if contains_any(text.as_bytes(), [0]) {
         return Err(TopicError::NullCharacter);
     }
     let separators_count = text.bytes().filter(|&byte| byte == b'/').count();
