@@ -2,6 +2,7 @@
 //!
 //! `src/ARCHITECTURE.md` is the map.
 
+pub mod auth;
 pub mod base;
 pub mod cli;
 pub mod client;

@@ -3,9 +3,10 @@
 //! Whoever reads a socket asks [`frame`] again with more bytes until the packet is whole; what is
 //! too large or wrong in the fixed header is refused before anything is kept for its body.
 
+use super::VARIABLE_INTEGER_MAX;
 use super::protocol::{PacketType, ProtocolError, ProtocolVersion};
 use super::reason_code::ReasonCode;
-use super::writer::variable_integer_bytes;
+use super::writer::{Sink, variable_integer_bytes};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Frame<'a> {
@@ -32,6 +33,17 @@ impl RawPacket<'_> {
     #[must_use]
     pub const fn packet_type(&self) -> Option<PacketType> {
         PacketType::of(self.first_byte)
+    }
+
+    /// The packet again, as one piece to be kept.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.length);
+        bytes.push(self.first_byte);
+        let length = u32::try_from(self.body.len()).unwrap_or(VARIABLE_INTEGER_MAX);
+        bytes.put_variable_integer(length);
+        bytes.extend_from_slice(self.body);
+        bytes
     }
 }
 

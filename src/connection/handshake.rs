@@ -58,12 +58,6 @@ pub fn negotiate(
         );
     }
     let properties = &connect.properties;
-    if properties.authentication_method.is_some() {
-        return refuse(
-            ReasonCode::BadAuthenticationMethod,
-            "no authentication method is supported",
-        );
-    }
     let keep_alive_s = effective_keep_alive(connect.keep_alive_s, limits);
     // Before 5.0 the server cannot tell the client, so the client's own value stays.
     let keep_alive_s = match connect.version {

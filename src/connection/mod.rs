@@ -30,6 +30,8 @@ use transmit::{Transmit, TransmitPool};
 pub enum Phase {
     /// Nothing but CONNECT is allowed [MQTT-3.1.0-1].
     AwaitingConnect,
+    /// CONNECT named an authentication method, and AUTH packets decide about CONNACK.
+    Authenticating,
     /// CONNACK was sent; the connection uses the session with this index.
     Connected { session: u32 },
 }
@@ -124,7 +126,7 @@ impl Connection {
 
     /// CONNECT was accepted.
     pub fn establish(&mut self, session: u32, negotiated: &Negotiated) {
-        assert!(self.phase == Phase::AwaitingConnect);
+        assert!(self.session().is_none());
         self.phase = Phase::Connected { session };
         self.version = negotiated.version;
         self.window = negotiated.window;
@@ -151,7 +153,7 @@ impl Connection {
     pub const fn session(&self) -> Option<u32> {
         match self.phase {
             Phase::Connected { session } => Some(session),
-            Phase::AwaitingConnect => None,
+            Phase::AwaitingConnect | Phase::Authenticating => None,
         }
     }
 
@@ -197,7 +199,9 @@ impl Connection {
         send_timeout: Duration,
     ) -> Option<Instant> {
         let silence = match self.phase {
-            Phase::AwaitingConnect => Some(self.last_packet + connect_timeout),
+            Phase::AwaitingConnect | Phase::Authenticating => {
+                Some(self.last_packet + connect_timeout)
+            }
             Phase::Connected { .. } => self.keep_alive_deadline(),
         };
         let stall = self.blocked_since.map(|since| since + send_timeout);

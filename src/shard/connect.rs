@@ -32,7 +32,7 @@ pub(super) struct Refused {
 
 impl Refused {
     /// Its CONNECT could not be read to the end.
-    const fn unread(version: Option<ProtocolVersion>) -> Self {
+    pub(super) const fn unread(version: Option<ProtocolVersion>) -> Self {
         Self {
             version,
             wants_reasons: false,
@@ -93,6 +93,8 @@ struct Granted<'a> {
     /// The identifier is news to the client.
     is_assigned: bool,
     session_present: bool,
+    /// The last word of the authentication method; empty: nothing.
+    authentication_data: &'a [u8],
 }
 
 impl Granted<'_> {
@@ -123,26 +125,71 @@ impl Shard {
             Ok(connect) => connect,
             Err(error) => return self.refuse_connect(now, id, Refused::unread(version), error),
         };
-        let listener = self.connection(id).map_or(0, |it| it.origin.listener);
-        let checked = self
-            .check_redirect()
-            .and_then(|()| self.check_will(&connect))
-            .and_then(|()| negotiate(&connect, &self.limits, self.limits.listener(listener)));
-        let negotiated = match checked {
+        let negotiated = match self.check_connect(id, &connect) {
             Ok(negotiated) => negotiated,
             Err(error) => return self.refuse_connect(now, id, Refused::of(&connect), error),
         };
-        if connect.client_id.is_empty() {
-            let assigned = self.assign_client_id();
-            return self.accept_connect(now, id, &connect, &negotiated, &assigned);
-        }
         let home = self
             .home_key
             .home(connect.client_id.as_bytes(), self.shard_count);
-        if home != self.id {
+        if home != self.id && !connect.client_id.is_empty() {
             return Flow::HandOver(home);
         }
-        self.accept_connect(now, id, &connect, &negotiated, connect.client_id)
+        if connect.properties.authentication_method.is_some() {
+            return self.begin_authentication(now, id, &connect, raw);
+        }
+        self.admit(now, id, &connect, &negotiated, &[])
+    }
+
+    /// The client is who it says, and is told so with the method's last data [MQTT-4.12.0-5].
+    pub(super) fn accept_authenticated(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        data: &[u8],
+    ) -> Flow {
+        match self.check_connect(id, connect) {
+            Ok(negotiated) => self.admit(now, id, connect, &negotiated, data),
+            Err(error) => self.refuse_connect(now, id, Refused::of(connect), error),
+        }
+    }
+
+    fn admit(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+        negotiated: &Negotiated,
+        authentication_data: &[u8],
+    ) -> Flow {
+        let assigned;
+        let is_assigned = connect.client_id.is_empty();
+        let client_id = if is_assigned {
+            assigned = self.assign_client_id();
+            &assigned
+        } else {
+            connect.client_id
+        };
+        let granted = Granted {
+            client_id,
+            is_assigned,
+            session_present: false,
+            authentication_data,
+        };
+        self.accept_connect(now, id, connect, negotiated, granted)
+    }
+
+    fn check_connect(
+        &self,
+        id: ConnectionId,
+        connect: &Connect<'_>,
+    ) -> Result<Negotiated, ProtocolError> {
+        let listener = self.connection(id).map_or(0, |it| it.origin.listener);
+        self.check_redirect()?;
+        self.check_will(connect)?;
+        self.check_method(connect)?;
+        negotiate(connect, &self.limits, self.limits.listener(listener))
     }
 
     fn check_will(&self, connect: &Connect<'_>) -> Result<(), ProtocolError> {
@@ -194,8 +241,9 @@ impl Shard {
         id: ConnectionId,
         connect: &Connect<'_>,
         negotiated: &Negotiated,
-        client_id: &str,
+        mut granted: Granted<'_>,
     ) -> Flow {
+        let client_id = granted.client_id;
         self.take_over(now, client_id, negotiated.clean_start);
         let resumed = self.directory.find(&self.sessions, client_id);
         let session = match resumed {
@@ -212,12 +260,8 @@ impl Shard {
             },
         };
         self.attach(id, session, connect, negotiated);
-        let granted = Granted {
-            client_id,
-            is_assigned: connect.client_id.is_empty(),
-            session_present: resumed.is_some(),
-        };
-        if !self.send_conn_ack(id, negotiated, &granted) {
+        granted.session_present = resumed.is_some();
+        if !self.send_conn_ack(id, connect, negotiated, &granted) {
             self.close_connection(
                 now,
                 id,
@@ -300,6 +344,7 @@ impl Shard {
     fn send_conn_ack(
         &mut self,
         id: ConnectionId,
+        connect: &Connect<'_>,
         negotiated: &Negotiated,
         granted: &Granted<'_>,
     ) -> bool {
@@ -313,12 +358,15 @@ impl Shard {
             return true;
         };
         let response_information = granted.response_information(negotiated, limits);
-        let properties = conn_ack_properties(
+        let mut properties = conn_ack_properties(
             negotiated,
             limits,
             granted.is_assigned.then_some(granted.client_id),
             response_information.as_deref(),
         );
+        properties.authentication_method = connect.properties.authentication_method;
+        properties.authentication_data =
+            Some(granted.authentication_data).filter(|data| !data.is_empty());
         let version = negotiated.version;
         let mut encoded = Vec::new();
         let conn_ack = ConnAck {

@@ -77,6 +77,7 @@ impl Shard {
         self.connection(id)?;
         let kept = self.take_partial(id);
         self.recycle_partial(kept);
+        self.authentications.forget(id);
         let mut connection = self.connections.remove(id.index)?;
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);

@@ -115,7 +115,9 @@ impl Shard {
             };
             let (phase, version) = (connection.phase, connection.version);
             let bytes_max = match phase {
-                Phase::AwaitingConnect => self.limits.connect_packet_bytes_max,
+                Phase::AwaitingConnect | Phase::Authenticating => {
+                    self.limits.connect_packet_bytes_max
+                }
                 Phase::Connected { .. } => self.limits.packet_bytes_max,
             };
             if connection.send_bytes() >= self.limits.send_queue_bytes_max as usize {
@@ -131,6 +133,7 @@ impl Shard {
             };
             let flow = match phase {
                 Phase::AwaitingConnect => self.on_connect(now, id, raw),
+                Phase::Authenticating => self.on_packet_of_authentication(now, id, raw),
                 Phase::Connected { session } => self.on_packet(now, id, session, version, raw),
             };
             match flow {
@@ -139,7 +142,7 @@ impl Shard {
                 Flow::Closed => break Outcome::Closed,
                 Flow::HandOver(shard) => break Outcome::HandOver(shard),
             }
-            packets += u64::from(phase != Phase::AwaitingConnect);
+            packets += u64::from(matches!(phase, Phase::Connected { .. }));
         };
         if packets > 0 {
             self.counters.packets_received += packets;
@@ -192,7 +195,8 @@ impl Shard {
                 Flow::Done
             }
             Packet::Disconnect(disconnect) => self.on_disconnect(now, id, session, disconnect),
-            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method, and what only servers send.
+            Packet::Auth(auth) => self.on_auth(now, id, auth),
+            // A second CONNECT [MQTT-3.1.0-2], and what only servers send.
             _ => self.fail(
                 now,
                 id,

@@ -14,6 +14,7 @@
 
 mod acknowledge;
 mod answer;
+mod authenticate;
 mod connect;
 mod delivery;
 mod directory;
@@ -38,6 +39,7 @@ mod tests;
 mod timeout;
 mod wire;
 
+use crate::auth::method::Methods;
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::random::Random;
@@ -51,6 +53,7 @@ use crate::connection::transmit::Transmit;
 use crate::metrics::Counters;
 use crate::session::Session;
 use crate::topic::index::{FilterId, Index};
+use authenticate::Authentications;
 use delivery::Target;
 use directory::Directory;
 use interest::{Announced, Interest};
@@ -94,6 +97,7 @@ pub struct Shard {
     barriers: Barriers,
     retained: Retained,
     lookups: Lookups,
+    authentications: Authentications,
     /// One per shard; the own entry is never used.
     links: Vec<Link>,
 
@@ -144,6 +148,7 @@ impl Shard {
             barriers: Barriers::default(),
             retained: Retained::new(seed),
             lookups: Lookups::new(seed),
+            authentications: Authentications::new(seed),
             links: (0..shard_count).map(|_| Link::default()).collect(),
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),
@@ -159,6 +164,11 @@ impl Shard {
             counters: Counters::default(),
             limits,
         }
+    }
+
+    /// Offers methods of enhanced authentication. Before the first connection.
+    pub fn set_authentication_methods(&mut self, methods: Methods) {
+        self.authentications.methods = methods;
     }
 
     #[must_use]

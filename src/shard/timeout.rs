@@ -79,7 +79,9 @@ impl Shard {
             return;
         }
         match connection.phase {
-            Phase::AwaitingConnect if connection.last_packet + connect_timeout <= now => {
+            Phase::AwaitingConnect | Phase::Authenticating
+                if connection.last_packet + connect_timeout <= now =>
+            {
                 self.counters.connect_timeouts += 1;
                 self.close_connection(now, id, CloseCause::ConnectTimeout);
             }

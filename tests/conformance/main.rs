@@ -43,6 +43,7 @@ const TABLES: &[(&str, &str)] = &[
     ("will", include_str!("will.txt")),
     ("retained", include_str!("retained.txt")),
     ("errors", include_str!("errors.txt")),
+    ("auth", include_str!("auth.txt")),
     ("old_versions", include_str!("old_versions.txt")),
 ];
 
@@ -119,7 +120,7 @@ fn play_lane(lane: usize) -> Vec<String> {
     let mut failures = Vec::new();
     for (table, conversation) in conversations().into_iter().skip(lane).step_by(LANES) {
         for cores in [1_u16, 2] {
-            if conversation.needs_virtual_time() || !conversation.is_for(cores) {
+            if !conversation.is_for_process() || !conversation.is_for(cores) {
                 continue;
             }
             let mut server = process::Process::new(usize::from(cores), &conversation);

@@ -6,6 +6,7 @@
 //! set mqtt.max_qos=1                     configuration, before the first step
 //! listener max_qos=1&backlog=10          the listener's, likewise
 //! shards 1                               holds only for so many shards
+//! method                                 with the method "test", and so only with bare shards
 //! A> [10: s"MQTT" 05 02 003c 00 s"a"]    client A sends a packet; A> opens its connection
 //! A< [20: 00 00 *]                       client A receives; `*`: any rest of the packet
 //! A< quiet | A< closed | A cut | advance 10
@@ -25,6 +26,8 @@ pub(crate) struct Conversation {
     pub(crate) settings: Vec<String>,
     /// `key=value&...` behind the listener's URL.
     pub(crate) listener: String,
+    /// With the authentication method of `shards::TestMethod`.
+    pub(crate) has_method: bool,
     /// How many shards it is about, if not any number.
     pub(crate) shards: Option<u16>,
     pub(crate) steps: Vec<(usize, Step)>,
@@ -58,6 +61,7 @@ impl Conversation {
             statements: statements.map(|(id, _)| format!("MQTT-{id}")).collect(),
             settings: Vec::new(),
             listener: String::new(),
+            has_method: false,
             shards: None,
             steps: Vec::new(),
         }
@@ -65,13 +69,12 @@ impl Conversation {
 
     /// Takes a line that is about the conversation as a whole.
     fn take_condition(&mut self, line: &str) -> bool {
-        let Some((word, rest)) = line.split_once(' ') else {
-            return false;
-        };
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim();
         match word {
             "set" => self.settings.push(rest.to_owned()),
             "listener" => self.listener = format!("?{rest}"),
+            "method" => self.has_method = true,
             "shards" => self.shards = Some(rest.parse().expect("a number of shards")),
             _ => return false,
         }
@@ -83,10 +86,10 @@ impl Conversation {
         self.shards.is_none_or(|wanted| wanted == shard_count)
     }
 
-    pub(crate) fn needs_virtual_time(&self) -> bool {
-        self.steps
-            .iter()
-            .any(|(_, step)| matches!(step, Step::Advance(_)))
+    /// Can it be played against a real process? That has its own time and its own methods.
+    pub(crate) fn is_for_process(&self) -> bool {
+        let mut steps = self.steps.iter();
+        !self.has_method && !steps.any(|(_, step)| matches!(step, Step::Advance(_)))
     }
 }
 

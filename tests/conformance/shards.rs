@@ -2,6 +2,7 @@
 
 use crate::Server;
 use crate::script::Conversation;
+use ringway::auth::method::{Exchange, Method, Methods, Step};
 use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
 use ringway::base::time::Instant;
@@ -10,6 +11,7 @@ use ringway::config::load::{Override, Sources, load};
 use ringway::shard::Shard;
 use ringway::shard::interface::{CloseCause, ConnectionOrigin, ReadVerdict, ShardSettings};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) struct Shards {
@@ -24,6 +26,38 @@ struct Client {
     /// Where the connection is now; `None`: it has ended.
     place: Option<(usize, ConnectionId)>,
     received: Vec<u8>,
+}
+
+/// A method that asks one question: "test". The data "at once" needs no question, "ask on" is asked
+/// for ever.
+#[derive(Debug)]
+struct TestMethod;
+
+#[derive(Debug)]
+struct TestExchange;
+
+impl Method for TestMethod {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+
+    fn begin(&self) -> Box<dyn Exchange> {
+        Box::new(TestExchange)
+    }
+}
+
+impl Exchange for TestExchange {
+    fn step(&mut self, data: Option<&[u8]>) -> Step {
+        match data {
+            None => Step::Continue(Vec::new()),
+            Some(b"hello") => Step::Continue(b"who?".to_vec()),
+            Some(b"ask on") => Step::Continue(b"and?".to_vec()),
+            Some(b"long") => Step::Continue(vec![b'x'; 100]),
+            Some(b"me") => Step::Done(b"welcome".to_vec()),
+            Some(b"at once") => Step::Done(Vec::new()),
+            Some(_) => Step::Refused,
+        }
+    }
 }
 
 /// As the broker would read them from its command line.
@@ -42,13 +76,17 @@ impl Shards {
     pub(crate) fn new(shard_count: u16, conversation: &Conversation) -> Self {
         let limits = limits(conversation).for_shard_count(shard_count);
         let shard = |id| {
-            Shard::new(ShardSettings {
+            let mut shard = Shard::new(ShardSettings {
                 id: ShardId(id),
                 shard_count,
                 limits: limits.clone(),
                 home_key: HomeKey::new([3; 16]),
                 seed: 5,
-            })
+            });
+            if conversation.has_method {
+                shard.set_authentication_methods(Methods::new(vec![Arc::new(TestMethod)]));
+            }
+            shard
         };
         let shards = (0..shard_count).map(shard).collect();
         Self {

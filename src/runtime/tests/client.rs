@@ -115,6 +115,8 @@ impl Client {
         match self.stream.read_exact(buffer) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+            // The broker closed before it had read what we sent.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
             Err(error) => panic!("{error}"),
         }
     }
