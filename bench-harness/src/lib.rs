@@ -8,5 +8,18 @@
     clippy::disallowed_types,
     reason = "the rules for the broker's data path; the harness has clock, threads and locks"
 )]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts, times and rates of a measurement stay far below the limits of their types"
+)]
 
+pub mod load;
+pub mod measure;
+pub mod mqtt;
+pub mod payload;
 pub mod result;
+pub mod scenario;
+pub mod schedule;
+pub mod sequence;
+pub mod target;
