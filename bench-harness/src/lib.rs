@@ -14,6 +14,9 @@
     reason = "counts, times and rates of a measurement stay far below the limits of their types"
 )]
 
+pub mod cli;
+pub mod control;
+pub mod engine;
 pub mod load;
 pub mod measure;
 pub mod mqtt;

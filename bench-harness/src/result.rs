@@ -90,7 +90,7 @@ pub enum Pace {
 pub struct Counts {
     /// Messages per second that the schedule asks for; `None` in a closed loop.
     pub offered_per_s: Option<f64>,
-    /// PUBLISHes handed to the kernel.
+    /// PUBLISHes written towards the broker.
     pub sent: u64,
     /// PUBACKs or PUBCOMPs that came back.
     pub acknowledged: u64,
@@ -110,7 +110,8 @@ pub struct Counts {
     pub reordered: u64,
     /// Messages that no subscription asked for, or with a payload that is not ours.
     pub unexpected: u64,
-    /// Losses at receivers that the scenario makes too slow on purpose; not part of `lost`.
+    /// What receivers that the scenario makes too slow on purpose did not get by the end of the
+    /// run; not part of `lost`.
     pub lost_at_slow: u64,
     /// Acknowledgements with an error code.
     pub publish_refused: u64,

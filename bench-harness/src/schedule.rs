@@ -72,7 +72,7 @@ impl Schedule {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -83,7 +83,7 @@ impl Random {
     /// Mean 1.
     fn exponential(&mut self) -> f64 {
         // In (0, 1]: the logarithm stays finite.
-        let uniform = ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        let uniform = ((self.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64;
         -uniform.ln()
     }
 }

@@ -21,7 +21,8 @@ proptest! {
     #[test]
     fn publish_survives_the_round_trip(
         version in versions(), qos in 0u8..3, retain: bool, is_dup: bool,
-        topic in "[a-z/]{1,200}", id in 1u16.., payload in prop::collection::vec(any::<u8>(), 0..300),
+        topic in "[a-z/]{1,200}", id in 1u16..,
+        payload in prop::collection::vec(any::<u8>(), 0..300),
     ) {
         let packet_id = if qos > 0 { id } else { 0 };
         let topic = topic.as_bytes();

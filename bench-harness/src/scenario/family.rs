@@ -37,7 +37,10 @@ impl Family {
 }
 
 macro_rules! family {
-    ($form:literal, $examples:expr, $version:ident, $is_paced:literal, $build:path, $line:literal) => {
+    (
+        $form:literal, $examples:expr, $version:ident, $is_paced:literal, $build:path,
+        $line:literal
+    ) => {
         Family {
             form: $form,
             examples: &$examples,
@@ -60,7 +63,7 @@ pub const FAMILIES: &[Family] = &[
     family!("p2p-P-S-T-R", ["p2p-1K-1K-1K-1K", "p2p-50K-50K-50K-50K"], V311, true, suite::p2p,
         "P publishers, S subscribers, a topic T for each pair, R messages/s"),
     family!("sharedsub-P-S-T-R", ["sharedsub-1K-5-1K-1K", "sharedsub-50K-500-50K-50K"], V50, true,
-        suite::sharedsub, "P publishers to T topics, one shared subscription of S members, R msg/s"),
+        suite::sharedsub, "P publishers, T topics, a shared subscription of S members, R msg/s"),
     family!("pairs-N-R", ["pairs-100-10K"], V311, true, own::pairs,
         "N pairs of publisher and subscriber, R messages/s in all"),
     family!("pairs-saturated-N", ["pairs-saturated-1", "pairs-saturated-100"], V311, true,
@@ -125,7 +128,7 @@ fn scaled(number: f64, scale: f64) -> u32 {
 }
 
 /// A number like `250`, `0.1`, `50K` or `1M`.
-pub(super) fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b'K' | b'k') => (&text[..text.len() - 1], 1e3),
         Some(b'M') => (&text[..text.len() - 1], 1e6),

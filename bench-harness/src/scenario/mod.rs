@@ -10,6 +10,7 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use family::positive;
 pub use family::{FAMILIES, Family};
 
 use crate::load::{Action, ConnectPace, Group, Load, Publish, SourcePace, Step};

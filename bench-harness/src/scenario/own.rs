@@ -264,7 +264,7 @@ pub(super) fn mixed(draft: &Draft<'_>, numbers: &[u32]) -> Result<Load, String> 
     let [sensors, dashboards, services, rate] = *numbers else {
         return Err("N, D, S and R are needed".to_owned());
     };
-    if sensors % dashboards != 0 || sensors % services != 0 {
+    if !sensors.is_multiple_of(dashboards) || !sensors.is_multiple_of(services) {
         return Err("N must be a multiple of D and of S".to_owned());
     }
     let prefix = &draft.prefix;

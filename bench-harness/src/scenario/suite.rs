@@ -10,7 +10,10 @@ pub(super) fn conn_tcp(draft: &Draft<'_>, numbers: &[u32]) -> Result<Load, Strin
     let [count, rate] = numbers else {
         return Err("N and R are needed".to_owned());
     };
-    let rate = draft.options.connect_rate.unwrap_or(f64::from(*rate));
+    let rate = draft
+        .options
+        .connect_rate
+        .unwrap_or_else(|| f64::from(*rate));
     let seconds = draft.options.duration_s;
     Ok(Load {
         groups: vec![client_group("client", *count)],
@@ -154,7 +157,7 @@ pub(super) fn own_stream() -> Expects {
 }
 
 fn streams_per_publisher(publishers: u32, topics: u32) -> Result<u32, String> {
-    if topics < publishers || topics % publishers != 0 {
+    if topics < publishers || !topics.is_multiple_of(publishers) {
         return Err("T must be a multiple of P: each publisher has topics of its own".to_owned());
     }
     Ok(topics / publishers)

@@ -1,0 +1,11 @@
+//! Whole runs against a broker of the test's own, which can lose, double and swap messages.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests with real sockets wait, and may fail loudly"
+)]
+
+mod fake;
+mod guarantees;
+mod processes;
