@@ -9,6 +9,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod connection;
+pub mod journal;
 pub mod metrics;
 pub mod node;
 pub mod runtime;

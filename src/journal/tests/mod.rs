@@ -1,0 +1,6 @@
+//! Records, and journals that are cut and garbled everywhere.
+
+mod disk;
+mod format;
+mod history;
+mod torn;
