@@ -8,12 +8,15 @@ use std::rc::Rc;
 ///
 /// Bound: `messages_max` messages of at most [`Self::BODY_BYTES_MAX`] each, so
 /// `messages_max * 4 KiB`; what is over either bound goes back to the allocator. Messages that are
-/// dropped instead of released are lost to the pool and nothing else.
+/// dropped instead of released are lost to the pool and stay in its counts.
 #[derive(Debug)]
 pub struct MessagePool {
     /// Nobody else holds any of these.
     free: Vec<SharedMessage>,
     messages_max: usize,
+    /// Of the messages that were made and not released by their last holder.
+    live_count: u64,
+    live_bytes: u64,
 }
 
 impl MessagePool {
@@ -25,6 +28,8 @@ impl MessagePool {
         Self {
             free: Vec::new(),
             messages_max,
+            live_count: 0,
+            live_bytes: 0,
         }
     }
 
@@ -35,18 +40,39 @@ impl MessagePool {
             && let Some(unshared) = Rc::get_mut(&mut message)
         {
             unshared.fill(parts);
+            self.count_made(&message);
             return message;
         }
-        Rc::new(Message::new(parts))
+        let message = Rc::new(Message::new(parts));
+        self.count_made(&message);
+        message
+    }
+
+    fn count_made(&mut self, message: &Message) {
+        self.live_count += 1;
+        self.live_bytes += message.bytes() as u64;
+    }
+
+    /// Messages that somebody holds, each once.
+    #[must_use]
+    pub const fn live_count(&self) -> u64 {
+        self.live_count
+    }
+
+    /// Their topic names, properties and payloads.
+    #[must_use]
+    pub const fn live_bytes(&self) -> u64 {
+        self.live_bytes
     }
 
     /// Gives a reference back. The last one returns the message's memory to the pool.
     pub fn release(&mut self, mut message: SharedMessage) {
-        let is_last = Rc::get_mut(&mut message).is_some();
-        if is_last
-            && self.free.len() < self.messages_max
-            && message.body_capacity() <= Self::BODY_BYTES_MAX
-        {
+        if Rc::get_mut(&mut message).is_none() {
+            return;
+        }
+        self.live_count -= 1;
+        self.live_bytes -= message.bytes() as u64;
+        if self.free.len() < self.messages_max && message.body_capacity() <= Self::BODY_BYTES_MAX {
             self.free.push(message);
         }
     }

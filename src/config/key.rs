@@ -45,7 +45,7 @@ pub enum Value<T> {
 pub const LISTENER: &str = "listener";
 
 pub const SECTIONS: &[&str] = &[
-    "node", LISTENER, "mqtt", "session", "retained", "limit", "log",
+    "node", LISTENER, "mqtt", "session", "retained", "limit", "sys", "log",
 ];
 
 pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
@@ -530,6 +530,14 @@ pub static KEYS: &[Key<Settings>] = &[
         1_000_000,
         link_messages_max,
         "messages on the way from one core to another; past it publishers are paused"
+    ),
+    seconds!(
+        "sys",
+        "interval_s",
+        0,
+        3600,
+        limits.sys_interval,
+        "between two updates of the $SYS topics; 0 turns them off"
     ),
     choice!("log", "level", "must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
         log.level,

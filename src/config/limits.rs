@@ -79,6 +79,8 @@ pub struct Limits {
     pub server_reference: Box<str>,
     /// Longest client identifier of a 3.1 client; 23 by its specification.
     pub client_id_characters_max_v31: u16,
+    /// Between two updates of the `$SYS` topics; zero: there are none.
+    pub sys_interval: Duration,
     /// What each listener allows, by its number.
     pub listeners: Vec<ListenerLimits>,
 
@@ -139,6 +141,7 @@ impl Default for Limits {
             redirect: Redirect::No,
             server_reference: Box::default(),
             client_id_characters_max_v31: 23,
+            sys_interval: Duration::from_secs(10),
             listeners: Vec::new(),
             connections_max: 4_000_000,
             sessions_max: 4_000_000,

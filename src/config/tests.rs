@@ -151,7 +151,7 @@ fn all_problems_are_said_with_their_places() {
              subscription_identifiers_available, response_information, redirect, \
              server_reference, max_client_id_chars_v31, connect_timeout_s, max_connect_bytes",
             "r.toml:7:2: tls: unknown section, known are node, listener, mqtt, session, retained, \
-             limit, log",
+             limit, sys, log",
         ],
     );
 }
@@ -362,7 +362,7 @@ fn problems_from_outside_name_the_flag_or_variable() {
         "r.toml:1:16: mqtt.max_qos: must be a number from 0 to 2, is 9",
         "RINGWAY__MQTT__MAX_QOS: mqtt.max_qos: must be a number from 0 to 2, is \"many\"",
         "RINGWAY__MAX_QOS: max_qos: unknown section, known are node, listener, mqtt, session, \
-         retained, limit, log",
+         retained, limit, sys, log",
         "--set log.colour=1: log.colour: unknown key, known in this section are level, format",
         "--set listener.bind=x: listener.bind: listeners are set in a file or by --listen URL",
         "--cores: node.cores: must be \"auto\", a number of cores 1 to 128, or CPU ids such as \

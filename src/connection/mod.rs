@@ -16,7 +16,7 @@ pub mod transmit;
 
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
-use crate::codec::{PACKET_BYTES_MAX, ProtocolVersion, QosLevel};
+use crate::codec::{PACKET_BYTES_MAX, ProtocolVersion, QosLevel, SharedMessage};
 use acknowledge::PendingAcks;
 use alias::{InboundAliases, OutboundAliases};
 use handshake::Negotiated;
@@ -189,6 +189,11 @@ impl Connection {
     /// What the driver has not taken, when the connection ends.
     pub const fn take_unsent(&mut self) -> Option<Box<Transmit>> {
         self.send.take()
+    }
+
+    /// Messages that the bytes to send hold.
+    pub(crate) fn unsent_messages(&self) -> impl Iterator<Item = &SharedMessage> {
+        self.send.iter().flat_map(|transmit| transmit.messages())
     }
 
     /// The next time at which something about this connection may be due.

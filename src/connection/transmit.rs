@@ -18,7 +18,9 @@ const POOL_LISTS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Transmit {
     segments: VecDeque<Segment>,
-    /// Bytes of the first segment that are sent already.
+    /// Segments at the front that are sent; they stay until the pool takes them.
+    sent_segments: usize,
+    /// Bytes of the first segment behind them that are sent already.
     sent: usize,
     bytes: usize,
 }
@@ -55,7 +57,7 @@ impl Transmit {
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.sent;
         self.segments
-            .iter()
+            .range(self.sent_segments..)
             .map(move |segment| &segment.bytes()[std::mem::take(&mut skip)..])
     }
 
@@ -65,14 +67,14 @@ impl Transmit {
         self.bytes -= count;
         let mut left = count;
         while left > 0 {
-            let first = self.segments[0].bytes().len() - self.sent;
+            let first = self.segments[self.sent_segments].bytes().len() - self.sent;
             if left < first {
                 self.sent += left;
                 return;
             }
             left -= first;
             self.sent = 0;
-            self.segments.pop_front();
+            self.sent_segments += 1;
         }
     }
 
@@ -97,21 +99,31 @@ impl Transmit {
         }
     }
 
-    /// Adds the tail of a PUBLISH: copied when small, shared when large.
+    /// Adds the tail of a PUBLISH: copied when small, shared when large. Returns its bytes.
     pub(crate) fn append_tail(
         &mut self,
         message: &SharedMessage,
         version: ProtocolVersion,
         pool: &mut TransmitPool,
-    ) {
+    ) -> usize {
         let tail = publish_tail(message, version);
-        if tail.len() < SHARED_TAIL_BYTES_MIN {
+        let bytes = tail.len();
+        if bytes < SHARED_TAIL_BYTES_MIN {
             self.append(tail, pool);
         } else {
             self.bytes += tail.len();
             self.segments
                 .push_back(Segment::Tail(message.clone(), version));
         }
+        bytes
+    }
+
+    /// Messages that are held for their tails.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &SharedMessage> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Tail(message, _) => Some(message),
+            Segment::Chunk(_) => None,
+        })
     }
 }
 
@@ -150,6 +162,7 @@ impl TransmitPool {
                 Segment::Tail(message, _) => release(message),
             }
         }
+        transmit.sent_segments = 0;
         transmit.sent = 0;
         transmit.bytes = 0;
         if self.lists.len() < POOL_LISTS_MAX {

@@ -2,6 +2,8 @@
 //! runtime adds the shards up.
 #![forbid(unsafe_code)]
 
+pub mod sys;
+
 /// Declares the counters once: fields, names and the sum stay in step.
 macro_rules! counters {
     ($($(#[$documentation:meta])* $name:ident,)*) => {
@@ -47,10 +49,20 @@ counters! {
     /// Times a connection was paused because a link, its acknowledgements or its own send queue
     /// were full.
     read_pauses,
+    /// Network connections accepted by this core.
+    connections_opened,
     /// Control packets received.
     packets_received,
+    /// Control packets put into send queues.
+    packets_sent,
+    /// Bytes put into send queues.
+    bytes_sent,
     /// PUBLISH packets received.
     messages_received,
+    /// Payload bytes of the PUBLISH packets received.
+    payload_bytes_received,
+    /// Payload bytes of the PUBLISH packets put into send queues.
+    payload_bytes_sent,
     /// Bytes received.
     bytes_received,
     /// PUBLISH packets put into send queues.

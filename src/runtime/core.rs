@@ -11,6 +11,7 @@ use super::counters::NetCounters;
 use super::executor::{Reactor, Tasks};
 use super::link::{ARRIVALS_MAX, BATCHES_MAX, Links};
 use super::net::{Net, Wait, Woken};
+use super::process_memory;
 use crate::base::time::Instant;
 use crate::metrics::Counters;
 use crate::shard::Shard;
@@ -223,6 +224,9 @@ impl Core {
     fn on_deadlines(&mut self, now: Instant) {
         if self.shard.poll_timeout().is_some_and(|at| at <= now) {
             self.shard.on_timeout(now);
+        }
+        if self.shard.wants_memory() {
+            self.shard.on_memory(process_memory::resident());
         }
         self.net.on_deadlines(&mut self.shard, now);
         self.links.send_waiting();

@@ -21,6 +21,7 @@ mod link;
 mod listen;
 mod log;
 mod net;
+mod process_memory;
 mod serve;
 mod signal;
 #[cfg(test)]

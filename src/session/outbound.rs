@@ -2,7 +2,7 @@
 
 use super::delivery::Delivery;
 use crate::base::time::Instant;
-use crate::codec::{PacketId, QosLevel};
+use crate::codec::{PacketId, QosLevel, SharedMessage};
 use crate::config::limits::QueueFullPolicy;
 use std::collections::VecDeque;
 
@@ -350,6 +350,16 @@ impl Outbound {
         let delivery = self.queue.pop_front()?;
         self.queued_bytes -= delivery.bytes();
         Some(delivery)
+    }
+
+    /// All messages held.
+    pub fn messages(&self) -> impl Iterator<Item = &SharedMessage> {
+        let in_flight = self
+            .inflight
+            .iter()
+            .filter_map(|entry| entry.delivery.as_ref());
+        let all = in_flight.chain(&self.queue);
+        all.map(|delivery| &delivery.message)
     }
 
     /// What is in flight, in the order of sending.

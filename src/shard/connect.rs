@@ -3,6 +3,7 @@
 use super::Shard;
 use super::input::Flow;
 use super::interface::CloseCause;
+use super::sys::SYS_PREFIX;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
@@ -197,7 +198,7 @@ impl Shard {
             return Ok(());
         };
         let valid = validate_topic_name(will.topic, self.limits.topic_levels_max).is_ok();
-        if valid && !will.topic.starts_with("$SYS/") {
+        if valid && !will.topic.starts_with(SYS_PREFIX) {
             return Ok(());
         }
         Err(ProtocolError {
@@ -306,6 +307,8 @@ impl Shard {
             return None;
         };
         self.directory.insert(&self.sessions, session);
+        let maximum = &mut self.sys.clients_maximum;
+        *maximum = (*maximum).max(self.sessions.len() as u64);
         Some(session)
     }
 
@@ -338,6 +341,7 @@ impl Shard {
         session.expiry_interval_s = negotiated.session_expiry_interval_s;
         session.will = will_of(connect);
         connection.establish(session_index, negotiated);
+        self.clients_connected += 1;
     }
 
     /// False: the client's Maximum Packet Size leaves no room for it [MQTT-3.1.2-24].

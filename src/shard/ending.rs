@@ -79,6 +79,7 @@ impl Shard {
         self.recycle_partial(kept);
         self.authentications.forget(id);
         let mut connection = self.connections.remove(id.index)?;
+        self.clients_connected -= u32::from(connection.session().is_some());
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
         }
@@ -164,6 +165,7 @@ impl Shard {
         self.index.filter_text(filter, &mut text);
         let kind = filter.kind();
         let removed = self.index.remove_by_id(filter, session_index);
+        self.sys.count_subscription(&text, false);
         if removed.is_some_and(|removed| removed.last) {
             self.withdraw(&text, kind);
         }

@@ -2,6 +2,8 @@
 
 use super::Shard;
 use crate::connection::Phase;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
 impl Shard {
     /// Panics when the shard's tables disagree. Costs as much as the shard holds.
@@ -13,6 +15,39 @@ impl Shard {
         self.assert_sessions();
         self.assert_connections();
         self.retained.assert_invariants();
+        let connected = self.connections.iter();
+        let connected = connected.filter(|(_, connection)| connection.session().is_some());
+        assert_eq!(connected.count(), self.clients_connected as usize);
+    }
+
+    /// Every message that was made is held by somebody, and so the counts of stored messages are
+    /// right. Only while the driver holds no [`super::interface::Transmit`].
+    ///
+    /// # Panics
+    /// When one was dropped without being released.
+    pub fn assert_no_message_is_lost(&self) {
+        let sessions = self.sessions.iter();
+        let queued = sessions.flat_map(|(_, session)| session.outbound.messages());
+        let connections = self.connections.iter();
+        let unsent = connections.flat_map(|(_, connection)| connection.unsent_messages());
+        let closing = self
+            .closing
+            .iter()
+            .filter_map(|closing| closing.last.as_ref());
+        let last = closing.flat_map(|transmit| transmit.messages());
+        let held = queued
+            .chain(unsent)
+            .chain(last)
+            .chain(self.retained.messages());
+        let mut bytes = 0;
+        let mut seen = BTreeSet::new();
+        for message in held {
+            if seen.insert(Rc::as_ptr(message)) {
+                bytes += message.bytes() as u64;
+            }
+        }
+        assert_eq!(seen.len() as u64, self.messages.live_count());
+        assert_eq!(bytes, self.messages.live_bytes());
     }
 
     fn assert_sessions(&self) {
@@ -66,6 +101,7 @@ impl Shard {
         self.peers().all(|link| self.links[link].is_settled())
             && self.barriers.is_settled()
             && self.lookups.is_settled()
+            && self.sys.is_settled()
             && self.to_resume.is_empty()
     }
 }

@@ -34,6 +34,7 @@ mod publish;
 mod retained;
 mod subscribe;
 mod subscription;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod timeout;
@@ -65,6 +66,7 @@ use retained::Retained;
 use std::collections::VecDeque;
 use subscribe::Barriers;
 use subscription::Subscription;
+use sys::Sys;
 use timeout::TimerKey;
 use wire::Wire;
 
@@ -98,6 +100,9 @@ pub struct Shard {
     retained: Retained,
     lookups: Lookups,
     authentications: Authentications,
+    sys: Sys,
+    /// Connections past their CONNACK.
+    clients_connected: u32,
     /// One per shard; the own entry is never used.
     links: Vec<Link>,
 
@@ -149,6 +154,8 @@ impl Shard {
             retained: Retained::new(seed),
             lookups: Lookups::new(seed),
             authentications: Authentications::new(seed),
+            sys: Sys::default(),
+            clients_connected: 0,
             links: (0..shard_count).map(|_| Link::default()).collect(),
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),
@@ -218,6 +225,7 @@ impl Shard {
             self.counters.limits_reached += 1;
             return None;
         };
+        self.counters.connections_opened += 1;
         let id = ConnectionId { index, generation };
         self.rearm_connection(id);
         Some(id)
@@ -330,6 +338,8 @@ impl Shard {
 impl Shard {
     /// Next bytes for a socket. A connection is not named again before `on_transmitted`.
     pub fn poll_transmit(&mut self) -> Option<(ConnectionId, Box<Transmit>)> {
+        self.counters.packets_sent = self.wire.packets;
+        self.counters.bytes_sent = self.wire.bytes;
         while let Some(id) = self.wire.dirty.pop_front() {
             let Some(connection) = self.connection_mut(id) else {
                 continue;

@@ -150,6 +150,7 @@ impl Desk<'_> {
     fn send(&mut self, line: &mut Line<'_>, outgoing: &Outgoing<'_>) {
         outgoing.enqueue(self.now, line.id, line.connection, self.wire);
         self.counters.messages_sent += 1;
+        self.counters.payload_bytes_sent += outgoing.delivery.message.payload().len() as u64;
     }
 }
 
@@ -234,9 +235,11 @@ impl<'a> Outgoing<'a> {
         wire.enqueue(id, connection, |out| {
             encode_publish_head(message, &head, version, out)
         });
-        connection
-            .send_queue(&mut wire.pool)
-            .append_tail(message, version, &mut wire.pool);
+        let tail_bytes =
+            connection
+                .send_queue(&mut wire.pool)
+                .append_tail(message, version, &mut wire.pool);
+        wire.bytes += tail_bytes as u64;
     }
 }
 

@@ -44,6 +44,8 @@ impl Shard {
             }
             ShardMessage::Barrier { number } => self.on_barrier(source, number),
             ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),
+            ShardMessage::ReportQuery => self.on_report_query(source),
+            ShardMessage::Report(report) => self.on_report(now, source, *report),
             ShardMessage::RetainedQuery(query) => self.on_retained_query(source, query),
             ShardMessage::RetainedAnswer { lookup, record } => {
                 let message = batch.message(&record, &mut self.messages);

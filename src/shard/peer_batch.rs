@@ -5,6 +5,7 @@
 
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, Message, MessageParts, MessagePool, QosLevel, SharedMessage};
+use crate::metrics::sys::Report;
 use crate::topic::retained::Cursor;
 use bytes::Bytes;
 
@@ -60,6 +61,9 @@ pub(super) enum ShardMessage {
     BarrierReached {
         number: u64,
     },
+    /// Say [`Self::Report`].
+    ReportQuery,
+    Report(Box<Report>),
     /// Look into your retained messages, one slice.
     RetainedQuery(Box<RetainedQuery>),
     RetainedAnswer {

@@ -4,6 +4,7 @@
 use super::Shard;
 use super::input::Flow;
 use super::outbox::{Link, Waiter};
+use super::sys::SYS_PREFIX;
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardSet};
 use crate::base::time::Instant;
@@ -16,9 +17,6 @@ use crate::topic::names::validate_topic_name;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// The tree that only the broker writes.
-const SYS_PREFIX: &str = "$SYS/";
 
 /// Where an application message goes beside the local sessions.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +81,7 @@ impl Shard {
             return Flow::Pause;
         }
         self.counters.messages_received += 1;
+        self.counters.payload_bytes_received += publish.payload.len() as u64;
         let message = self.make_message(now, topic_name, publish);
         let publisher = publish.packet_id.and_then(|_| self.publisher(id));
         let matched = self.route_local(now, topic_name, &message, Some(session));

@@ -42,6 +42,10 @@ impl Retained {
         self.entries.get(slot).map(|entry| &entry.message)
     }
 
+    pub(super) fn messages(&self) -> impl Iterator<Item = &SharedMessage> {
+        self.entries.iter().map(|(_, entry)| &entry.message)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -128,5 +132,6 @@ impl Shard {
         if let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) {
             self.clear_retained(topic_name);
         }
+        self.messages.release(message);
     }
 }

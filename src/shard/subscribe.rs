@@ -5,6 +5,7 @@ use super::Shard;
 use super::input::Flow;
 use super::peer_batch::ShardMessage;
 use super::subscription::Subscription;
+use super::sys::SYS_PREFIX;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::codec::{
@@ -27,6 +28,8 @@ struct PendingSubscribe {
     /// `None`: it has left, only the lookups wait.
     sub_ack: Option<PendingSubAck>,
     lookups: Vec<WantedLookup>,
+    /// Of topics that are made for the subscriber instead of looked up.
+    sys: Vec<WantedLookup>,
     /// The last live message noted for the connection's lookups when the wait began.
     waits_since: NoteNumber,
 }
@@ -108,6 +111,9 @@ impl Shard {
             };
             codes.push(self.sub_ack_code(id, filter.options.qos, code));
         }
+        let (sys, lookups) = lookups
+            .into_iter()
+            .partition::<Vec<_>, _>(|wanted| wanted.filter.starts_with(SYS_PREFIX));
         let sub_ack = PendingSubAck {
             packet_id: subscribe.packet_id,
             codes,
@@ -117,6 +123,7 @@ impl Shard {
             sub_ack: Some(sub_ack),
             waits_since: self.expect_lookups(id, lookups.len()),
             lookups,
+            sys,
         };
         if self.shard_count == 1 {
             return self.finish_subscribe(now, pending);
@@ -199,6 +206,7 @@ impl Shard {
             .insert(filter.topic_filter, kind, session_index, subscription);
         if !known && let Some(session) = self.sessions.get_mut(session_index) {
             session.subscriptions.insert(inserted.filter);
+            self.sys.count_subscription(filter.topic_filter, true);
         }
         if inserted.first {
             self.announce(filter.topic_filter, kind, true);
@@ -263,6 +271,7 @@ impl Shard {
             if self.answer_subscribe(now, id, packet_id, &codes) == Flow::Closed {
                 return Flow::Closed;
             }
+            self.begin_sys(now, id, std::mem::take(&mut pending.sys));
             if self.is_outdated(&pending) {
                 self.barriers.collecting.push(pending);
                 return Flow::Done;

@@ -15,6 +15,8 @@ pub(super) enum TimerKey {
     Session(u32),
     /// A retained message, by its slot.
     Retained(u32),
+    /// The next values of the `$SYS` topics.
+    Sys,
 }
 
 /// Timers handled in one call: more are left for the next turn, so that a million sessions that
@@ -36,6 +38,7 @@ impl Shard {
                     self.session_due(now, session);
                 }
                 TimerKey::Retained(slot) => self.retained_due(slot),
+                TimerKey::Sys => self.sys_due(now),
             }
         }
     }

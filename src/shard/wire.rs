@@ -13,6 +13,9 @@ pub(super) struct Wire {
     /// Connections with bytes to send, each once; bounded by the number of connections.
     pub(super) dirty: VecDeque<ConnectionId>,
     pub(super) scratch: Vec<u8>,
+    /// Packets and bytes put into send queues so far.
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
 }
 
 /// A scratch buffer that once held a large SUBACK does not stay that large.
@@ -38,6 +41,8 @@ impl Wire {
     ) {
         self.scratch.clear();
         encode(connection, &mut self.scratch);
+        self.packets += 1;
+        self.bytes += self.scratch.len() as u64;
         connection
             .send_queue(&mut self.pool)
             .append(&self.scratch, &mut self.pool);

@@ -148,6 +148,9 @@ impl Shards {
             }
         }
         self.shards.iter().for_each(Shard::assert_invariants);
+        self.shards
+            .iter()
+            .for_each(Shard::assert_no_message_is_lost);
     }
 
     fn settle_shard(&mut self, index: usize) -> bool {
@@ -180,6 +183,9 @@ impl Shards {
                     client.received.extend(slice);
                 }
                 client.place = None;
+            }
+            if let Some(last) = closing.last {
+                self.shards[index].recycle(last);
             }
             moved = true;
         }

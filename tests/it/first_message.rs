@@ -11,6 +11,34 @@ fn ringway(command: &str, broker: &Broker) -> Command {
 }
 
 #[test]
+fn the_broker_says_how_it_is() {
+    let broker = Broker::start(2, &["--set", "sys.interval_s=1"]);
+    let topics = ["-t", "$SYS/broker/heap/+", "-t", "$SYS/broker/version"];
+    let output = run(ringway("sub", &broker)
+        .args(topics)
+        .args(["-v", "-C", "3", "-W", "60"]));
+    let mut lines: Vec<&str> = output.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines.len(), 3, "{output}");
+    assert_eq!(
+        lines[2],
+        format!(
+            "$SYS/broker/version ringway version {}",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+    let bytes = |line: &str, name: &str| -> u64 {
+        let value = line.strip_prefix(&format!("$SYS/broker/heap/{name} "));
+        value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    };
+    assert!(bytes(lines[0], "current") > 1 << 20, "{output}");
+    assert!(
+        bytes(lines[1], "maximum") >= bytes(lines[0], "current"),
+        "{output}"
+    );
+}
+
+#[test]
 fn own_clients_talk_through_the_broker() {
     for cores in [1, 2] {
         let broker = Broker::start(cores, &[]);

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod races;
+mod sys;
 
 use super::fuzz::exercise_connection;
 use crate::base::random::Random;
