@@ -17,6 +17,8 @@
 pub mod cli;
 pub mod control;
 pub mod engine;
+pub mod floor;
+pub mod knee;
 pub mod load;
 pub mod measure;
 pub mod mqtt;

@@ -40,6 +40,8 @@ pub struct RunResult {
     pub generator: GeneratorUse,
     /// Reasons why the figures do not count, above all a generator at its end.
     pub void: Vec<String>,
+    /// Whether the generator's end is among these reasons.
+    pub is_generator_limited: bool,
     /// Guarantees of MQTT that did not hold.
     pub failures: Vec<String>,
 }

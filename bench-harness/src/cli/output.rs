@@ -1,6 +1,7 @@
 //! What a person reads: one line per result, progress on a terminal, errors.
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ pub(super) fn line(text: &str) {
 
 fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The line that says where a server of ours serves, as the broker writes it.
+pub(super) fn ready(address: SocketAddr) {
+    warn(&format!("ready tcp://{address} pid={}", std::process::id()));
 }
 
 /// The run did not take place.
@@ -108,6 +114,11 @@ impl Progress {
         self.0.set_message(format!(
             "{doing}, {connected} connected, {sent} sent, {delivered} delivered"
         ));
+    }
+
+    /// A line that stays, above the one that moves.
+    pub(super) fn print(&self, text: &str) {
+        self.0.suspend(|| line(text));
     }
 
     pub(super) fn clear(&self) {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::output::{self, Progress};
 use super::{EXIT_BROKEN, EXIT_VOID, values};
@@ -182,7 +183,7 @@ fn write_files(arguments: &RunArguments, run: &Run) -> Result<(), String> {
     Ok(())
 }
 
-fn write_json(path: &Path, result: &RunResult) -> io::Result<()> {
+pub(super) fn write_json(path: &Path, result: &impl Serialize) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     serde_json::to_writer_pretty(&mut file, result)?;
     io::Write::flush(&mut file)

@@ -51,6 +51,7 @@ pub(super) fn assemble(
         format: FORMAT,
         scenario: scenario.name.clone(),
         void: verdict::void(&evidence),
+        is_generator_limited: !verdict::generator_limits(&evidence).is_empty(),
         failures: verdict::failures(&evidence),
         parameters: scenario.parameters.clone(),
         command: setup.command.clone(),

@@ -23,13 +23,9 @@ pub(super) struct Evidence<'a> {
     pub has_figures: bool,
 }
 
-/// Reasons why the figures say nothing about the broker.
-pub(super) fn void(evidence: &Evidence<'_>) -> Vec<String> {
-    let tally = evidence.tally;
-    let is_open = matches!(
-        evidence.parameters.pace,
-        Pace::Constant { .. } | Pace::Poisson { .. } | Pace::None
-    );
+/// Signs that the generator was the bottleneck.
+pub(super) fn generator_limits(evidence: &Evidence<'_>) -> Vec<String> {
+    let is_open = !matches!(evidence.parameters.pace, Pace::Window { .. });
     let mut reasons = Vec::new();
     if let Some(lag) = evidence.send_lag_us
         && lag.p99 > evidence.lag_max_us
@@ -43,6 +39,13 @@ pub(super) fn void(evidence: &Evidence<'_>) -> Vec<String> {
         let percent = evidence.saturation * 100.0;
         reasons.push(format!("the generator used up its CPU: {percent:.0} %"));
     }
+    reasons
+}
+
+/// Reasons why the figures say nothing about the broker.
+pub(super) fn void(evidence: &Evidence<'_>) -> Vec<String> {
+    let tally = evidence.tally;
+    let mut reasons = generator_limits(evidence);
     let counted = [
         (tally.connect_failures, "connections failed"),
         (tally.disconnects, "connections were ended by the broker"),

@@ -9,3 +9,4 @@
 mod fake;
 mod guarantees;
 mod processes;
+mod relay;

@@ -1,0 +1,109 @@
+//! `ringway-bench knee`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output::{self, Progress};
+use super::run::{LoadArguments, write_json};
+use super::{EXIT_VOID, values};
+use crate::knee::{self, KneeResult, KneeStep, Limit, Question};
+
+#[derive(Args)]
+pub(super) struct KneeArguments {
+    /// A scenario with a rate
+    scenario: String,
+    /// The bound on the 99th percentile of the end-to-end latency
+    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(1..))]
+    p99_us: u64,
+    /// Messages per second to begin with [default: the scenario's, or 1000]
+    #[arg(long, value_name = "PER_S", value_parser = values::rate)]
+    from: Option<f64>,
+    /// How exact the rate is wanted, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
+    precision: f64,
+    /// Runs that a rate has before it counts as failed
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
+    tries: u32,
+    #[command(flatten)]
+    load: LoadArguments,
+    /// Write the answer and all runs as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("0.1 to 100".to_owned()),
+    }
+}
+
+pub(super) fn knee(arguments: &KneeArguments) -> ExitCode {
+    let setup = arguments.load.setup(&arguments.scenario);
+    let first = match knee::own_rate(&setup) {
+        Ok(own) => arguments.from.or(own).unwrap_or(1_000.0),
+        Err(error) => {
+            output::fail(&error);
+            return ExitCode::from(2);
+        }
+    };
+    let question = Question {
+        p99_us_max: arguments.p99_us,
+        first_per_s: first,
+        precision: arguments.precision / 100.0,
+        tries: arguments.tries,
+    };
+    let progress = Progress::new(&setup.scenario);
+    let mut on_step = |step: &KneeStep| progress.print(&line(step));
+    let show = &mut |status: crate::control::Status<'_>| progress.show(status);
+    let answer = knee::find(&setup, &question, None, show, &mut on_step);
+    progress.clear();
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return output::fail(&error),
+    };
+    if let Some(path) = &arguments.json
+        && let Err(error) = write_json(path, &answer)
+    {
+        return output::fail(&format!("{}: {error}", path.display()));
+    }
+    tell(&answer)
+}
+
+fn line(step: &KneeStep) -> String {
+    let p99 = step.result.latency_us.as_ref().map(|latency| latency.p99);
+    let p99 = p99.map_or_else(|| "none".to_owned(), |micros| format!("{micros} us"));
+    let verdict = match step.limit {
+        Limit::None => "holds",
+        Limit::Latency => "too late",
+        Limit::Loss => "loses",
+        Limit::Refusal => "does not keep up",
+        Limit::Generator => "the generator does not keep up",
+    };
+    format!("{:>10.0}/s  p99 {p99}  {verdict}", step.rate_per_s)
+}
+
+fn tell(answer: &KneeResult) -> ExitCode {
+    let Some(knee) = answer.knee_per_s else {
+        output::line(&format!("{}: no rate holds", answer.scenario));
+        return ExitCode::from(EXIT_VOID);
+    };
+    let bound = answer.p99_us_max;
+    let reason = match answer.limit {
+        Limit::Latency => "past it p99 is later",
+        Limit::Loss => "past it messages are lost",
+        Limit::Refusal => "past it the broker holds publishers up",
+        Limit::Generator => "past it the generator is the limit: the broker can do more",
+        Limit::None => "no limit was found",
+    };
+    let scenario = &answer.scenario;
+    output::line(&format!(
+        "{scenario}: {knee:.0} messages/s with p99 <= {bound} us; {reason}"
+    ));
+    match answer.limit {
+        Limit::Generator | Limit::None => ExitCode::from(EXIT_VOID),
+        Limit::Latency | Limit::Loss | Limit::Refusal => ExitCode::SUCCESS,
+    }
+}
