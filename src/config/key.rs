@@ -423,11 +423,13 @@ pub static KEYS: &[Key<Settings>] = &[
         queued_bytes_max,
         "bytes that wait for one session"
     ),
-    choice!("session", "queue_full", "must be \"drop-oldest\" or \"drop-newest\"",
+    choice!("session", "queue_full", "must be \"drop-oldest\", \"drop-newest\" or \"reject\"",
         limits.queue_full,
         ["drop-oldest" => QueueFullPolicy::DropOldest,
-         "drop-newest" => QueueFullPolicy::DropNewest],
-        "what a full queue drops: drop-oldest or drop-newest"),
+         "drop-newest" => QueueFullPolicy::DropNewest,
+         "reject" => QueueFullPolicy::Reject],
+        "what a full queue does: drop-oldest, drop-newest, or reject (drops the newest and tells \
+         5.0 publishers)"),
     limit!(
         "session",
         "max_sessions",

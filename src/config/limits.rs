@@ -12,6 +12,8 @@ pub enum QueueFullPolicy {
     DropOldest,
     /// The arriving message is dropped.
     DropNewest,
+    /// The arriving message is dropped, and a 5.0 publisher is told so with Quota exceeded.
+    Reject,
 }
 
 /// Whether clients are sent to another server, and for how long.

@@ -187,7 +187,8 @@ fn values_out_of_range_are_refused() {
             "r.toml:4:20: mqtt.keep_alive_max_s: must be seconds from 1 to 65535, is 70000",
             "r.toml:6:20: session.max_queued_bytes: must be bytes from 0 to 1TiB, as a number or \
              with a unit (\"16MiB\"), is \"5 parsecs\"",
-            "r.toml:7:14: session.queue_full: must be \"drop-oldest\" or \"drop-newest\", is \
+            "r.toml:7:14: session.queue_full: must be \"drop-oldest\", \"drop-newest\" or \
+             \"reject\", is \
              \"block\"",
             "r.toml:8:16: session.max_sessions: must be a number from 1 to 100000000, is -1",
             "r.toml:9:21: session.max_subscriptions: must be a number from 1 to 4294967295, is \

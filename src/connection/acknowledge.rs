@@ -67,6 +67,14 @@ impl PendingAcks {
         }
     }
 
+    /// The acknowledgement with this number will say that something went wrong.
+    pub fn refuse(&mut self, number: u32, reason_code: ReasonCode) {
+        let position = number.wrapping_sub(self.first_number) as usize;
+        if let Some(ack) = self.pending.get_mut(position) {
+            ack.reason_code = reason_code;
+        }
+    }
+
     /// The next acknowledgement that may leave.
     pub fn pop_ready(&mut self) -> Option<PendingAck> {
         if self.pending.front()?.open > 0 {

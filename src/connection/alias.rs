@@ -69,13 +69,27 @@ pub enum OutboundAlias {
     Use(u16),
 }
 
-/// Aliases that we set towards the client: the first topics get one, for the connection's life.
-/// The number is small, so a linear search over hashes is the whole index.
+/// Aliases that we set towards the client. The first topics get one; later ones take the place of
+/// those that came less often. The number is small, so a linear search over hashes is the whole
+/// index.
 #[derive(Debug)]
 pub struct OutboundAliases {
-    names: Vec<(u64, Box<[u8]>)>,
+    names: Vec<Named>,
     maximum: u16,
+    /// The alias that the next topic without one tries to take.
+    hand: usize,
 }
+
+#[derive(Debug)]
+struct Named {
+    hash: u64,
+    name: Vec<u8>,
+    /// Uses that have not been set off against other topics, at most [`USES_MAX`].
+    uses: u8,
+}
+
+/// How many messages of other topics, per alias, a topic outlives that was hot and is not any more.
+const USES_MAX: u8 = 15;
 
 impl OutboundAliases {
     /// `maximum`: the smaller of the client's Topic Alias Maximum [MQTT-3.1.2-26] and our own.
@@ -84,21 +98,51 @@ impl OutboundAliases {
         Self {
             names: Vec::new(),
             maximum,
+            hand: 0,
         }
     }
 
     /// Chooses for a topic name with the given hash; the PUBLISH must then really be sent.
     /// `may_set`: a new alias, which makes the packet longer, still fits.
     pub fn choose(&mut self, hash: u64, topic_name: &[u8], may_set: bool) -> OutboundAlias {
-        let known = |(other, name): &(u64, Box<[u8]>)| *other == hash && **name == *topic_name;
+        let known = |named: &Named| named.hash == hash && *named.name == *topic_name;
         if let Some(index) = self.names.iter().position(known) {
+            let uses = &mut self.names[index].uses;
+            *uses = USES_MAX.min(*uses + 1);
             return OutboundAlias::Use(Self::alias(index));
         }
-        if may_set && self.names.len() < usize::from(self.maximum) {
-            self.names.push((hash, topic_name.into()));
+        if !may_set {
+            return OutboundAlias::None;
+        }
+        if self.names.len() < usize::from(self.maximum) {
+            self.names.push(Named {
+                hash,
+                name: topic_name.to_vec(),
+                uses: 1,
+            });
             return OutboundAlias::Set(Self::alias(self.names.len() - 1));
         }
-        OutboundAlias::None
+        self.take_place(hash, topic_name)
+    }
+
+    /// A topic without an alias sets one use of another topic off, and takes its alias when there
+    /// is none left. So a topic keeps its alias if it has more than its share of the messages, and
+    /// a name that comes once rarely costs the bytes of an alias.
+    fn take_place(&mut self, hash: u64, topic_name: &[u8]) -> OutboundAlias {
+        let index = self.hand;
+        let Some(named) = self.names.get_mut(index) else {
+            return OutboundAlias::None;
+        };
+        self.hand = (index + 1) % usize::from(self.maximum);
+        if named.uses > 0 {
+            named.uses -= 1;
+            return OutboundAlias::None;
+        }
+        named.hash = hash;
+        named.name.clear();
+        named.name.extend_from_slice(topic_name);
+        named.uses = 1;
+        OutboundAlias::Set(Self::alias(index))
     }
 
     #[allow(

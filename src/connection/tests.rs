@@ -151,6 +151,30 @@ fn outbound_aliases_stop_at_the_clients_maximum() {
     assert_eq!(aliases.choose(1, b"collision", true), OutboundAlias::Use(2));
 }
 
+#[test]
+fn outbound_aliases_go_to_the_topics_that_come_often() {
+    let mut aliases = OutboundAliases::new(2);
+    let mut choose = |name: &str| aliases.choose(0, name.as_bytes(), true);
+    choose("rare");
+    choose("hot 1");
+    // Two hot topics among names that come once.
+    let mut by_name = 0;
+    for number in 0..400 {
+        for hot in ["hot 1", "hot 2"] {
+            by_name += u32::from(!matches!(choose(hot), OutboundAlias::Use(_)));
+        }
+        choose(&format!("once {number}"));
+    }
+    assert!(by_name < 20, "{by_name}");
+    // Other topics become hot.
+    for _ in 0..100 {
+        choose("new 1");
+        choose("new 2");
+    }
+    assert!(matches!(choose("new 1"), OutboundAlias::Use(_)));
+    assert!(matches!(choose("new 2"), OutboundAlias::Use(_)));
+}
+
 // [MQTT-4.6.0-2]
 #[test]
 fn acknowledgements_leave_in_order_when_their_conditions_are_met() {

@@ -113,7 +113,7 @@ impl Model {
         if self.queue.len() > QUEUE_MAX as usize {
             let lost = match self.policy {
                 QueueFullPolicy::DropOldest => self.queue.pop_front(),
-                QueueFullPolicy::DropNewest => self.queue.pop_back(),
+                QueueFullPolicy::DropNewest | QueueFullPolicy::Reject => self.queue.pop_back(),
             };
             assert_eq!(dropped, [lost.map_or(0, |(number, _)| number)]);
         } else {

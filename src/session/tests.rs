@@ -69,6 +69,7 @@ fn queue_is_bounded_by_bytes_with_either_policy() {
     for (policy, kept_first) in [
         (QueueFullPolicy::DropOldest, false),
         (QueueFullPolicy::DropNewest, true),
+        (QueueFullPolicy::Reject, true),
     ] {
         let limits = QueueLimits {
             messages_max: 100,

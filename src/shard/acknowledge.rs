@@ -15,12 +15,25 @@ impl Shard {
     /// Sends the acknowledgements of a connection whose conditions are met, in order.
     pub(super) fn send_ready_acks(&mut self, id: ConnectionId) {
         let Self {
-            connections, wire, ..
+            connections,
+            sessions,
+            wire,
+            ..
         } = self;
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
             return;
         };
+        let version = connection.version;
+        let session = connection.session();
         while let Some(ack) = connection.pending_acks.pop_ready() {
+            if ack.kind == AckKind::PubRec
+                && ack.reason_code.is_error()
+                && version == ProtocolVersion::V5
+                && let Some(session) = session.and_then(|index| sessions.get_mut(index))
+            {
+                // The exchange ends here, its identifier is free [MQTT-4.3.3-9].
+                session.inbound.release(ack.packet_id);
+            }
             wire.enqueue_for(id, connection, |connection, out| {
                 encode_publish_ack(connection, ack.kind, ack.packet_id, ack.reason_code, out);
             });

@@ -7,6 +7,7 @@ use super::outgoing::{Desk, Line};
 use super::subscription::Subscription;
 use crate::base::time::Instant;
 use crate::codec::{QosLevel, SharedMessage};
+use crate::config::limits::QueueFullPolicy;
 use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
 use crate::session::outbound::{Outbound, QueueLimits};
 
@@ -63,6 +64,21 @@ impl Shard {
         self.matched = matched;
         self.targets = targets;
         count
+    }
+
+    /// The same; true besides when some session's queue refused the message and its publisher is
+    /// to be told (`session.queue_full = "reject"`).
+    pub(super) fn route_local_or_refuse(
+        &mut self,
+        now: Instant,
+        topic_name: &str,
+        message: &SharedMessage,
+        publisher: Option<u32>,
+    ) -> (usize, bool) {
+        let before = self.counters.drops_queue_full;
+        let matched = self.route_local(now, topic_name, message, publisher);
+        let rejects = self.limits.queue_full == QueueFullPolicy::Reject;
+        (matched, rejects && self.counters.drops_queue_full > before)
     }
 
     /// One target per session, in the order of first match. The session itself remembers its

@@ -136,6 +136,26 @@ impl Link {
         self.free.push(batch);
     }
 
+    /// Messages of the peer that have taken effect here: the number of the latest one.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The peer's message with this number did not reach everybody. Said before its acceptance,
+    /// which follows when the batch with the message is over.
+    pub(super) fn refuse(&mut self, number: u64) {
+        self.current.push_refused(number);
+    }
+
+    /// Who waits for the peer's acceptance of exactly this message.
+    pub(super) fn waiters_of(&self, number: u64) -> impl Iterator<Item = &Waiter> {
+        let start = self
+            .waiters
+            .partition_point(|waiter| waiter.number < number);
+        let rest = self.waiters.range(start..);
+        rest.take_while(move |waiter| waiter.number == number)
+    }
+
     /// `count` messages of the peer have taken effect here.
     pub(super) const fn accept(&mut self, count: u64, wants_acceptance: bool) {
         self.received += count;

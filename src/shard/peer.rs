@@ -1,20 +1,28 @@
 //! What the other shards say.
 
 use super::Shard;
+use super::outbox::Waiter;
 use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
+use crate::codec::{ProtocolVersion, ReasonCode};
+use smallvec::SmallVec;
 
 impl Shard {
     /// Steps 14 to 18 of a PUBLISH's journey, and everything else that travels between shards.
     /// A batch is bounded by the sender's link limits, and nothing in it can wait: the emptied
     /// batch goes home at once, whatever the local sessions make of its messages.
     pub(super) fn receive_batch(&mut self, now: Instant, source: ShardId, batch: &mut PeerBatch) {
+        for number in batch.take_refused() {
+            self.on_refused(source, number);
+        }
         self.on_acceptance(source, batch.accepted);
         let mut messages = batch.take_messages();
         let count = messages.len() as u64;
+        let mut number = self.links[source.index()].received();
         for message in messages.drain(..) {
-            self.on_peer_message(now, source, batch, message);
+            number += 1;
+            self.on_peer_message(now, source, batch, message, number);
         }
         // In memory a message has taken effect when it is routed.
         self.links[source.index()].accept(count, batch.wants_acceptance);
@@ -27,9 +35,14 @@ impl Shard {
         source: ShardId,
         batch: &PeerBatch,
         message: ShardMessage,
+        number: u64,
     ) {
         match message {
-            ShardMessage::Publish(record) => self.on_peer_publish(now, batch, &record),
+            ShardMessage::Publish(record) => {
+                if self.on_peer_publish(now, batch, &record) {
+                    self.links[source.index()].refuse(number);
+                }
+            }
             ShardMessage::RetainedUpdate(record) => {
                 let message = batch.message(&record, &mut self.messages);
                 self.keep_retained(now, &message);
@@ -58,17 +71,38 @@ impl Shard {
     }
 
     /// Matched against the local index only and never forwarded again: no loops, no second hop.
-    fn on_peer_publish(&mut self, now: Instant, batch: &PeerBatch, record: &PublishRecord) {
+    /// True: its publisher is to be told that it did not reach everybody.
+    fn on_peer_publish(&mut self, now: Instant, batch: &PeerBatch, record: &PublishRecord) -> bool {
         self.counters.messages_from_peers += 1;
         let message = batch.message(record, &mut self.messages);
-        let matched = match std::str::from_utf8(message.topic_name_bytes()) {
-            Ok(topic_name) => self.route_local(now, topic_name, &message, None),
-            Err(_) => 0,
+        let (matched, refused) = match std::str::from_utf8(message.topic_name_bytes()) {
+            Ok(topic_name) => self.route_local_or_refuse(now, topic_name, &message, None),
+            Err(_) => (0, false),
         };
         if matched == 0 {
             self.counters.forwards_unmatched += 1;
         }
         self.messages.release(message);
+        refused
+    }
+
+    /// A session of the peer could not take our message: its acknowledgement, which still waits
+    /// for the peer's acceptance, will say so.
+    fn on_refused(&mut self, source: ShardId, number: u64) {
+        let waiters: SmallVec<[Waiter; 2]> = self.links[source.index()]
+            .waiters_of(number)
+            .copied()
+            .collect();
+        for waiter in waiters {
+            if let Some(connection) = self.connection_mut(waiter.connection)
+                && connection.version == ProtocolVersion::V5
+            {
+                let reason_code = ReasonCode::QuotaExceeded;
+                connection
+                    .pending_acks
+                    .refuse(waiter.ack_number, reason_code);
+            }
+        }
     }
 
     /// The peer has accepted our messages up to this number: acknowledgements may leave.

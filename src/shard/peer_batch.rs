@@ -26,6 +26,9 @@ pub struct PeerBatch {
     shared: Vec<Bytes>,
     /// How many messages of the opposite direction the sender has accepted so far.
     pub(super) accepted: u64,
+    /// Numbers of messages of the opposite direction that some session's queue refused; they are
+    /// accepted later than this is read.
+    refused: Vec<u64>,
     /// Some message in here is waited for.
     pub(super) wants_acceptance: bool,
     /// The sender may wait for the batch to come home; stays when the receiver empties the batch.
@@ -129,6 +132,14 @@ impl PeerBatch {
 
     pub(super) fn push(&mut self, message: ShardMessage) {
         self.messages.push(message);
+    }
+
+    pub(super) fn push_refused(&mut self, number: u64) {
+        self.refused.push(number);
+    }
+
+    pub(super) fn take_refused(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.refused)
     }
 
     pub(super) fn take_messages(&mut self) -> Vec<ShardMessage> {

@@ -84,15 +84,16 @@ impl Shard {
         self.counters.payload_bytes_received += publish.payload.len() as u64;
         let message = self.make_message(now, topic_name, publish);
         let publisher = publish.packet_id.and_then(|_| self.publisher(id));
-        let matched = self.route_local(now, topic_name, &message, Some(session));
+        let (matched, refused) =
+            self.route_local_or_refuse(now, topic_name, &message, Some(session));
         let open = self.route_away(now, &message, &destinations, publisher);
         self.messages.release(message);
         if let Some(packet_id) = publish.packet_id {
             let unheard = matched == 0 && destinations.interested.is_empty() && !publish.retain;
-            let reason_code = if unheard {
-                ReasonCode::NoMatchingSubscribers
-            } else {
-                ReasonCode::Success
+            let reason_code = match (unheard, refused) {
+                (true, _) => ReasonCode::NoMatchingSubscribers,
+                (false, true) => ReasonCode::QuotaExceeded,
+                (false, false) => ReasonCode::Success,
             };
             self.acknowledge_publish(id, session, publish.qos, packet_id, reason_code, open);
         }
