@@ -28,3 +28,4 @@ pub mod scenario;
 pub mod schedule;
 pub mod sequence;
 pub mod target;
+pub mod transport;

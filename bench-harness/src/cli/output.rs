@@ -51,8 +51,11 @@ fn summary(result: &RunResult) -> String {
         parts.push(format!("delivered {delivered:.0}/s"));
     }
     if let Some(connect) = &result.connect_latency_us {
-        let rate = connect.count as f64 / result.measured_s.max(1e-9);
-        parts.push(format!("connected {rate:.0}/s, {}", latency(connect)));
+        let (count, seconds) = (connect.count, result.measured_s);
+        parts.push(format!(
+            "connected {count} in {seconds:.2} s, {}",
+            latency(connect)
+        ));
     }
     if let Some(end_to_end) = &result.latency_us {
         parts.push(format!("latency {}", latency(end_to_end)));

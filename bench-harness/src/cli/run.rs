@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -18,6 +17,7 @@ use crate::result::RunResult;
 use crate::scenario::{Options, PaceChoice};
 use crate::schedule::Arrivals;
 use crate::target::Target;
+use crate::transport::TlsOptions;
 
 pub(super) const AFTER_HELP: &str = "\
 Latency is counted from the time at which a message was meant to be sent, in an open loop whose
@@ -86,7 +86,8 @@ pub struct LoadArguments {
     /// Of random gaps
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Generator threads; worker processes are added where sockets do not fit into one
+    /// Generator threads; one where a closed loop counts across them, worker processes more where
+    /// sockets do not fit into one
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     threads: u32,
     /// CPUs for the generator's threads, as in 0,2-5
@@ -95,6 +96,12 @@ pub struct LoadArguments {
     /// Local addresses to connect from [default: 127.1.0.1 and on for many local connections]
     #[arg(long, value_name = "NETWORK", value_parser = values::sources)]
     sources: Option<SourceAddresses>,
+    /// PEM file of the authorities to trust for tls:// and wss:// [default: the system's]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(long)]
+    insecure: bool,
     #[arg(long)]
     username: Option<String>,
     #[arg(long, requires = "username")]
@@ -140,6 +147,10 @@ impl LoadArguments {
             threads: self.threads,
             cpus: self.cpus.clone().unwrap_or_default(),
             sources: self.sources,
+            tls: TlsOptions {
+                ca: self.ca.clone(),
+                insecure: self.insecure,
+            },
             username: self.username.clone(),
             password: self.password.clone(),
             spin_us: self.spin_us,
@@ -191,8 +202,7 @@ pub(super) fn write_json(path: &Path, result: &impl Serialize) -> io::Result<()>
 
 fn write_hlog(path: &Path, run: &Run) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
-    let start = Duration::from_secs(run.result.started_unix_s);
-    run.merged.write_log(start, &mut file)?;
+    run.merged.write_log(run.window_start_unix, &mut file)?;
     io::Write::flush(&mut file)
 }
 

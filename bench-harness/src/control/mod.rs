@@ -10,6 +10,8 @@ mod verdict;
 pub use crew::{Crew, WORKER_COMMAND, work};
 pub use setup::{Setup, new_run_id};
 
+use std::time::Duration;
+
 use crate::measure::Merged;
 use crate::result::{BrokerProbe, RunResult};
 use crate::scenario;
@@ -19,6 +21,8 @@ use steps::Leader;
 pub struct Run {
     pub result: RunResult,
     pub merged: Merged,
+    /// Start of the measured window.
+    pub window_start_unix: Duration,
 }
 
 /// What a person may see while it runs.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::setup::unix_now;
 use super::steps::Outcome;
 use super::verdict::{self, Evidence};
 use super::{Run, Setup};
 use crate::engine::Tally;
+use crate::engine::system::now_ns;
 use crate::measure::{self, INTERVAL_NS, Measure, Merged, percentiles};
 use crate::result::{
     BrokerSample, BrokerUse, Counts, FORMAT, GeneratorUse, Interval, Pace, RunResult,
@@ -47,6 +49,8 @@ pub(super) fn assemble(
         stalled: outcome.stalled.as_deref(),
         has_figures: scenario.parameters.pace == Pace::None || counts.delivered > 0,
     };
+    let age_ns = now_ns().saturating_sub(start_ns);
+    let window_start_unix = unix_now().saturating_sub(Duration::from_nanos(age_ns));
     let result = RunResult {
         format: FORMAT,
         scenario: scenario.name.clone(),
@@ -69,7 +73,11 @@ pub(super) fn assemble(
         counts,
         generator,
     };
-    Ok(Run { result, merged })
+    Ok(Run {
+        result,
+        merged,
+        window_start_unix,
+    })
 }
 
 fn counts(scenario: &Scenario, tally: &Tally, merged: &Merged) -> Counts {

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::engine::{self, CONNECTIONS_PER_ADDRESS, Job, SourceAddresses, system};
 use crate::scenario::{Options, Scenario};
 use crate::target::Target;
+use crate::transport::{Tls, TlsOptions};
 
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -19,6 +20,7 @@ pub struct Setup {
     pub cpus: Vec<usize>,
     /// Local addresses; chosen by the number of connections when `None`.
     pub sources: Option<SourceAddresses>,
+    pub tls: TlsOptions,
     pub username: Option<String>,
     pub password: Option<String>,
     pub spin_us: u64,
@@ -41,6 +43,7 @@ impl Setup {
             threads: 1,
             cpus: Vec::new(),
             sources: None,
+            tls: TlsOptions::default(),
             username: None,
             password: None,
             spin_us: 0,
@@ -57,6 +60,10 @@ impl Setup {
             .target
             .address()
             .map_err(|error| format!("{}: {error}", self.target))?;
+        if self.target.is_tls {
+            // Once here, so that a wrong file is one clear error and not one of every thread.
+            Tls::new(&self.tls, &self.target.host).map_err(|error| error.to_string())?;
+        }
         let connections = scenario.load.connection_count();
         let capacity = sockets_per_process();
         let load = &scenario.load;
@@ -83,6 +90,7 @@ impl Setup {
             seed: self.options.seed,
             sources,
             cpu: self.cpu(share),
+            tls: self.tls.clone(),
             username: self.username.clone(),
             password: self.password.clone(),
             spin_ns: self.spin_us * 1_000,

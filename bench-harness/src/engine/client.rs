@@ -8,6 +8,7 @@ use socket2::Socket;
 use super::context::Context;
 use crate::mqtt;
 use crate::sequence::Stream;
+use crate::transport::Layers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -53,8 +54,11 @@ pub(super) struct Client {
     pub generation: u32,
     /// The start of a packet that is not complete.
     pub tail: Vec<u8>,
+    /// MQTT's bytes that are not with the kernel or the layers yet.
     pub out: Vec<u8>,
+    /// What the kernel has of them, or of the layers' bytes.
     out_start: usize,
+    pub layers: Option<Box<Layers>>,
     pub can_write: bool,
     is_dirty: bool,
     pub connect_begin_ns: u64,
@@ -86,6 +90,7 @@ impl Client {
             tail: Vec::new(),
             out: Vec::new(),
             out_start: 0,
+            layers: None,
             can_write: false,
             is_dirty: false,
             connect_begin_ns: 0,
@@ -136,6 +141,7 @@ impl Client {
     fn clear_out(&mut self) {
         self.out.clear();
         self.out_start = 0;
+        self.layers = None;
     }
 
     pub(super) fn packet_id(&mut self) -> u16 {
@@ -149,10 +155,15 @@ impl Client {
             |oldest: &InFlight| oldest.packet_id != self.next_packet_id.checked_add(1).unwrap_or(1);
         let in_flight_max = usize::from(self.receive_maximum).min(IN_FLIGHT_MAX);
         self.state == State::Ready
-            && self.out.len() - self.out_start < OUT_BYTES_MAX
+            && self.waiting_bytes() < OUT_BYTES_MAX
             && (qos == 0
                 || self.in_flight.len() < in_flight_max
                     && self.in_flight.front().is_none_or(is_free))
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        let sealed = self.layers.as_ref().map_or(0, |layers| layers.wire.len());
+        self.out.len() + sealed - self.out_start
     }
 
     /// Has `out` written at the end of the turn.
@@ -169,8 +180,15 @@ impl Client {
         let Some(socket) = &mut self.socket else {
             return Ok(());
         };
-        while self.can_write && self.out_start < self.out.len() {
-            match socket.write(&self.out[self.out_start..]) {
+        let out = match &mut self.layers {
+            Some(layers) => {
+                layers.seal(&mut self.out)?;
+                &mut layers.wire
+            }
+            None => &mut self.out,
+        };
+        while self.can_write && self.out_start < out.len() {
+            match socket.write(&out[self.out_start..]) {
                 Ok(count) => {
                     self.out_start += count;
                     self.last_write_ns = now_ns;
@@ -180,13 +198,12 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        if self.out_start == self.out.len() {
-            self.clear_out();
-            if self.out.capacity() > OUT_BYTES_KEPT {
-                self.out.shrink_to(OUT_BYTES_KEPT);
-            }
+        if self.out_start == out.len() {
+            out.clear();
+            out.shrink_to(OUT_BYTES_KEPT);
+            self.out_start = 0;
         } else if self.out_start > OUT_BYTES_KEPT {
-            self.out.drain(..self.out_start);
+            out.drain(..self.out_start);
             self.out_start = 0;
         }
         Ok(())

@@ -6,6 +6,7 @@ use super::system;
 use crate::load::ConnectPace;
 use crate::measure::Measure;
 use crate::mqtt::{self, Connect};
+use crate::transport::Layers;
 
 /// A handshake that takes longer has failed.
 const TIMEOUT_NS: u64 = 20_000_000_000;
@@ -119,6 +120,9 @@ pub(super) fn begin(
     let buffer = read_bytes_per_s.map(|_| SLOW_BUFFER_BYTES);
     let socket = system::connect(context.job.address, source, buffer)?;
     client.open(socket, now_ns);
+    let seed = now_ns ^ u64::from(client.ordinal) << 40;
+    let layers = Layers::new(&context.job.target, context.tls.as_ref(), seed)?;
+    client.layers = layers.map(Box::new);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::source::Source;
 use crate::load::{Group, Publish, SourcePace, Subscribe, Tracking};
 use crate::measure::Recorder;
 use crate::sequence::Stream;
+use crate::transport::Tls;
 
 /// Things that went wrong and are told in words; the rest is only counted.
 const NOTES_MAX: usize = 5;
@@ -50,6 +51,8 @@ pub(super) struct Layout {
 
 pub(super) struct Context {
     pub job: Job,
+    /// For targets with TLS.
+    pub tls: Option<Tls>,
     pub layouts: Vec<Layout>,
     pub recorder: Recorder,
     pub tally: Tally,
@@ -124,7 +127,7 @@ impl Context {
 }
 
 /// This thread's clients and streams.
-pub(super) fn lay_out(job: Job) -> (Context, Vec<Client>, Vec<Source>) {
+pub(super) fn lay_out(job: Job, tls: Option<Tls>) -> (Context, Vec<Client>, Vec<Source>) {
     let (mut clients, mut sources, mut layouts) = (Vec::new(), Vec::new(), Vec::new());
     let mut shared = Vec::new();
     let mut ordinal = 0;
@@ -158,6 +161,7 @@ pub(super) fn lay_out(job: Job) -> (Context, Vec<Client>, Vec<Source>) {
     });
     let context = Context {
         job,
+        tls,
         layouts,
         recorder: Recorder::new(),
         tally: Tally::default(),

@@ -8,6 +8,7 @@ use crate::load::Load;
 use crate::measure::IntervalRecord;
 use crate::mqtt::Version;
 use crate::target::Target;
+use crate::transport::TlsOptions;
 
 /// One thread's part of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +26,7 @@ pub struct Job {
     pub sources: SourceAddresses,
     /// The CPU to stay on.
     pub cpu: Option<usize>,
+    pub tls: TlsOptions,
     pub username: Option<String>,
     pub password: Option<String>,
     /// How long before a send time the thread stops sleeping and polls.

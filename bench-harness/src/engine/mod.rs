@@ -28,6 +28,7 @@ use steps::Steps;
 use system::{Epoll, Ready, now_ns};
 
 use crate::load::Load;
+use crate::transport::Tls;
 
 /// The longest sleep: a command waits no longer.
 const TURN_NS_MAX: u64 = 5_000_000;
@@ -43,9 +44,10 @@ const GAPS_TOLD_MAX: usize = 3;
 
 /// Runs one thread's part to its end. Every way out tells an event: `Finished` or `Failed`.
 pub fn run(job: Job, commands: &Receiver<Command>, mut tell: impl FnMut(Event)) {
-    if let Some(id) = job.cpu {
-        // A refusal shows in the report: the environment names the CPUs that were used.
-        core_affinity::set_for_current(core_affinity::CoreId { id });
+    if let Some(id) = job.cpu
+        && !core_affinity::set_for_current(core_affinity::CoreId { id })
+    {
+        return tell(Event::Failed(format!("CPU {id} cannot be used")));
     }
     system::set_precise_timers();
     let event = match Engine::new(job).and_then(|mut engine| engine.run(commands, &mut tell)) {
@@ -62,6 +64,8 @@ struct Engine {
     epoll: Epoll,
     steps: Steps,
     scratch: Vec<u8>,
+    /// MQTT's bytes out of TLS or WebSocket.
+    plain: Vec<u8>,
     /// CPU time of the thread at the start and the end of the measured window.
     cpu_start_ns: Option<u64>,
     cpu_end_ns: Option<u64>,
@@ -70,7 +74,11 @@ struct Engine {
 
 impl Engine {
     fn new(job: Job) -> io::Result<Self> {
-        let (context, clients, sources) = context::lay_out(job);
+        let tls = match job.target.is_tls {
+            true => Some(Tls::new(&job.tls, &job.target.host)?),
+            false => None,
+        };
+        let (context, clients, sources) = context::lay_out(job, tls);
         Ok(Self {
             context,
             clients,
@@ -78,6 +86,7 @@ impl Engine {
             epoll: Epoll::new()?,
             steps: Steps::default(),
             scratch: vec![0; SCRATCH_BYTES],
+            plain: Vec::new(),
             cpu_start_ns: None,
             cpu_end_ns: None,
             window: (u64::MAX, u64::MAX),
@@ -295,9 +304,7 @@ impl Engine {
                 Ok(None) => return,
                 Err(error) => return self.lose(slot, &error.to_string()),
             };
-            let bytes = &self.scratch[..count];
-            let (sources, context) = (&mut self.sources, &mut self.context);
-            if let Err(fault) = receive::on_bytes(client, sources, context, bytes, now_ns()) {
+            if let Err(fault) = self.on_bytes(slot, count) {
                 return self.lose(slot, &fault);
             }
             if count < self.scratch.len() && !is_to_the_end {
@@ -305,6 +312,21 @@ impl Engine {
             }
         }
         self.context.unread.push(slot as u32);
+    }
+
+    fn on_bytes(&mut self, slot: usize, count: usize) -> Result<(), String> {
+        let now = now_ns();
+        let bytes = &self.scratch[..count];
+        let (sources, context) = (&mut self.sources, &mut self.context);
+        let client = &mut self.clients[slot];
+        let Some(layers) = &mut client.layers else {
+            return receive::on_bytes(client, sources, context, bytes, now);
+        };
+        self.plain.clear();
+        layers.open(bytes, &mut self.plain)?;
+        // Handshakes and pongs answer without MQTT having anything to say.
+        client.mark_dirty(context);
+        receive::on_bytes(client, sources, context, &self.plain, now)
     }
 
     fn read_slowly(&mut self, slot: usize, now: u64) {

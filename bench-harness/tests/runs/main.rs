@@ -10,3 +10,4 @@ mod fake;
 mod guarantees;
 mod processes;
 mod relay;
+mod transports;
