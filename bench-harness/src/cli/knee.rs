@@ -42,6 +42,10 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub(super) fn knee(arguments: &KneeArguments) -> ExitCode {
     let setup = arguments.load.setup(&arguments.scenario);
+    if setup.options.pace.is_some() {
+        output::fail("the knee is searched by rate: no --rate, --window-bytes or --in-flight");
+        return ExitCode::from(2);
+    }
     let first = match knee::own_rate(&setup) {
         Ok(own) => arguments.from.or(own).unwrap_or(1_000.0),
         Err(error) => {

@@ -4,7 +4,7 @@ use super::client::{Client, InFlight};
 use super::context::{Context, Mode, Timer};
 use crate::load::{Publish as PublishPlan, SourcePace};
 use crate::measure::Measure;
-use crate::mqtt::{PacketTemplate, Publish, Version, encode_publish};
+use crate::mqtt::{FILLING, PacketTemplate, Publish, Version, encode_publish};
 use crate::payload::{STAMP_BYTES, Stamp};
 use crate::schedule::Schedule;
 
@@ -39,7 +39,7 @@ impl Source {
         plan: &PublishPlan,
         version: Version,
     ) -> Self {
-        let payload = vec![b'x'; plan.payload_bytes as usize];
+        let payload = vec![FILLING; plan.payload_bytes as usize];
         let topic = plan.topic.expand(id - plan.first_source, 0);
         let publish = Publish {
             qos: plan.qos,
@@ -181,7 +181,8 @@ impl Source {
         let (qos, fan_out) = (plan.qos, u64::from(plan.fan_out.max(1)));
         let per_client = plan.per_client as usize;
         let window = u64::from(messages);
-        if now_ns > self.returned_ns + STALL_NS {
+        // At QoS 1 and 2 nothing may be lost: a loop that stands still is the broker's answer.
+        if qos == 0 && now_ns > self.returned_ns + STALL_NS {
             self.returned = self.sequence * fan_out;
         }
         let under_way = self.sequence.saturating_sub(self.returned / fan_out);
@@ -317,6 +318,6 @@ impl Source {
 
 fn padded(stamp: &Stamp, payload_bytes: u32) -> Vec<u8> {
     let mut payload = stamp.encode().to_vec();
-    payload.resize((payload_bytes as usize).max(STAMP_BYTES), b'x');
+    payload.resize((payload_bytes as usize).max(STAMP_BYTES), FILLING);
     payload
 }

@@ -138,47 +138,55 @@ pub fn encode_disconnect(out: &mut Vec<u8>) {
     out.extend_from_slice(&[0xE0, 0]);
 }
 
-/// A PUBLISH encoded once, of which only the packet identifier and the start of the payload change
-/// from message to message.
+/// A PUBLISH whose header is encoded once; packet identifier and the start of the payload change
+/// from message to message, the rest of the payload is filled.
+///
+/// It does not hold the payload: tens of thousands of streams with large ones must fit into memory.
 #[derive(Debug)]
 pub struct PacketTemplate {
-    bytes: Vec<u8>,
+    header: Vec<u8>,
     /// 0 at QoS 0: no packet identifier.
     id_offset: usize,
-    payload_offset: usize,
+    payload_bytes: usize,
 }
 
+/// What payloads are filled with.
+pub const FILLING: u8 = b'x';
+
 impl PacketTemplate {
+    /// Only the length of the payload is taken.
     pub fn new(version: Version, publish: &Publish<'_>) -> Self {
-        let mut bytes = Vec::new();
-        encode_publish(version, publish, &mut bytes);
-        let payload_offset = bytes.len() - publish.payload.len();
+        let mut header = Vec::new();
+        encode_publish(version, publish, &mut header);
+        let payload_bytes = publish.payload.len();
+        header.truncate(header.len() - payload_bytes);
+        header.shrink_to_fit();
         let property_bytes = usize::from(version == Version::V50);
         let id_offset = match publish.qos {
             0 => 0,
-            _ => payload_offset - property_bytes - 2,
+            _ => header.len() - property_bytes - 2,
         };
         Self {
-            bytes,
+            header,
             id_offset,
-            payload_offset,
+            payload_bytes,
         }
     }
 
     pub fn byte_count(&self) -> usize {
-        self.bytes.len()
+        self.header.len() + self.payload_bytes
     }
 
-    /// Appends one message; `head` replaces the start of the payload.
+    /// Appends one message; `head` is the start of its payload and no longer than it.
     pub fn append(&self, packet_id: u16, head: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.header);
         if self.id_offset > 0 {
             let at = start + self.id_offset;
             out[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
         }
-        let at = start + self.payload_offset;
-        out[at..at + head.len()].copy_from_slice(head);
+        out.extend_from_slice(head);
+        out.resize(start + self.byte_count(), FILLING);
     }
 }
 

@@ -11,7 +11,7 @@ mod tests;
 
 pub use decode::{ConnectView, Filters, Malformed, Packet, PublishView, decode};
 pub use encode::{
-    Connect, PacketTemplate, Publish, encode_ack, encode_connack, encode_connect,
+    Connect, FILLING, PacketTemplate, Publish, encode_ack, encode_connack, encode_connect,
     encode_disconnect, encode_pingreq, encode_pingresp, encode_publish, encode_suback,
     encode_subscribe, encode_unsuback,
 };

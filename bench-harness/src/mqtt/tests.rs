@@ -38,7 +38,7 @@ proptest! {
         version in versions(), qos in 0u8..3, topic in "[a-z/]{1,200}", id in 1u16..,
         head: [u8; 16], padding in 0usize..200,
     ) {
-        let mut payload = vec![7; 16 + padding];
+        let mut payload = vec![FILLING; 16 + padding];
         let topic = topic.as_bytes();
         let (retain, is_dup) = (false, false);
         let blank = Publish { qos, retain, is_dup, topic, packet_id: 1, payload: &payload };

@@ -98,6 +98,13 @@ pub fn build(name: &str, options: &Options) -> Result<Scenario, String> {
             family.form
         ));
     }
+    let is_random = matches!(pace_of(&load, 1.0), Pace::Poisson { .. });
+    if options.arrivals == Arrivals::Poisson && !is_random {
+        return Err(format!(
+            "`{}` has no schedule that could be random",
+            family.form
+        ));
+    }
     let sources: u32 = publishes(&load)
         .map(|(count, publish)| count * publish.per_client)
         .sum();

@@ -73,6 +73,12 @@ fn a_pace_from_outside_replaces_the_scenario_s() {
     let result = pace("pairs-7-10", PaceChoice::InFlight(3));
     assert_eq!(result, Ok(Pace::Window { messages: 3 }));
     assert!(pace("idle-10", PaceChoice::Rate(1.0)).is_err());
+    let random = Options {
+        arrivals: Arrivals::Poisson,
+        ..Options::default()
+    };
+    assert!(build("pairs-1-1", &random).is_ok());
+    assert!(build("pairs-one-1", &random).is_err());
     assert!(pace("mixed-10-5-2-10", PaceChoice::InFlight(1)).is_err());
 }
 
