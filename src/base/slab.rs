@@ -111,6 +111,12 @@ impl<T> Slab<T> {
         self.slot(index).map(|slot| slot.generation)
     }
 
+    /// Slots that were ever used: indexes are smaller.
+    #[must_use]
+    pub const fn slot_count(&self) -> u32 {
+        self.slot_count
+    }
+
     /// All values in the order of their slots.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0u32..)

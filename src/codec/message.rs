@@ -3,6 +3,7 @@
 use super::ForwardableRuns;
 use super::protocol::QosLevel;
 use crate::base::time::Instant;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// One application message, its variable parts in wire order, so that both layouts of
@@ -18,6 +19,17 @@ pub struct Message {
     qos: QosLevel,
     retain: bool,
     expires_at: Option<Instant>,
+    stored: Stored,
+}
+
+/// What a shard's log knows of a message: kept with the message so that it needs no table. 0 and 0
+/// for a message that the log does not hold.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Where the log holds the message; 0: nowhere.
+    pub place: Cell<u64>,
+    /// Queues and stores that the log would bring back and that hold this message.
+    pub holders: Cell<u32>,
 }
 
 /// A message of this core, counted without atomics.
@@ -47,6 +59,7 @@ impl Message {
             qos: parts.qos,
             retain: parts.retain,
             expires_at: parts.expires_at,
+            stored: Stored::default(),
         };
         message.fill(parts);
         message
@@ -69,6 +82,7 @@ impl Message {
         self.qos = parts.qos;
         self.retain = parts.retain;
         self.expires_at = parts.expires_at;
+        self.stored = Stored::default();
     }
 
     fn body_end(&self) -> u32 {
@@ -135,6 +149,11 @@ impl Message {
         self.expires_at
     }
 
+    #[must_use]
+    pub const fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
     /// The parts again, to make a copy elsewhere.
     #[must_use]
     pub fn parts(&self) -> MessageParts<'_> {
@@ -150,4 +169,4 @@ impl Message {
 }
 
 /// One per queued or retained message, beside its body and the two counters of `Rc`.
-const _: () = assert!(size_of::<Message>() <= 56);
+const _: () = assert!(size_of::<Message>() <= 72);

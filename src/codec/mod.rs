@@ -43,7 +43,7 @@ pub use connect::{
 };
 pub use disconnect::{Disconnect, encode_disconnect};
 pub use frame::{Frame, RawPacket, frame};
-pub use message::{Message, MessageParts, SharedMessage};
+pub use message::{Message, MessageParts, SharedMessage, Stored};
 pub use message_pool::MessagePool;
 pub use packet::{
     Packet, decode, decode_from_client, decode_from_server, encode, encode_ping_req,

@@ -43,6 +43,49 @@ impl ListenerLimits {
     };
 }
 
+/// What a message must have survived before its publisher is told that it was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum DurabilityAck {
+    /// A loss of power: it is on the disk.
+    #[default]
+    Disk,
+    /// The end of the process: the operating system has it.
+    Os,
+    /// Nothing: it is written as well, but nobody waits.
+    None,
+}
+
+/// Bounds of one shard's journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DurabilityLimits {
+    pub ack: DurabilityAck,
+    /// Size of a segment. One packet must fit with room to spare, and a page must divide it.
+    pub segment_bytes: u32,
+    /// A snapshot begins when so much has been written since the last one, or as much as that one
+    /// had, if that is more: bounds what recovery reads.
+    pub snapshot_after_bytes: u64,
+    /// Bytes that gather while a write is under way; past it publishers that need the disk are not
+    /// read.
+    pub buffer_bytes_max: u32,
+}
+
+impl DurabilityLimits {
+    /// What must be left of a segment beside the largest packet: headers, and the records that are
+    /// no messages.
+    pub const SEGMENT_BYTES_BESIDE_PACKET: u32 = 1 << 20;
+}
+
+impl Default for DurabilityLimits {
+    fn default() -> Self {
+        Self {
+            ack: DurabilityAck::Disk,
+            segment_bytes: 64 << 20,
+            snapshot_after_bytes: 256 << 20,
+            buffer_bytes_max: 8 << 20,
+        }
+    }
+}
+
 /// Bounds of one shard. `Limits::default()` is what a broker without configuration uses on one
 /// core; [`Limits::for_shard_count`] divides the process-wide sums.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -121,6 +164,7 @@ pub struct Limits {
     pub link_bytes_max: u32,
     /// Messages on the way to one other shard; same policy.
     pub link_messages_max: u32,
+    pub durability: DurabilityLimits,
 }
 
 impl Default for Limits {
@@ -161,6 +205,7 @@ impl Default for Limits {
             reassembly_bytes_max: 512 << 20,
             link_bytes_max: 1 << 20,
             link_messages_max: 8192,
+            durability: DurabilityLimits::default(),
         }
     }
 }

@@ -86,6 +86,10 @@ pub struct Connection {
     transmitting: Option<u32>,
     /// In the `paused` list of a full link.
     pub waits_for_link: bool,
+    /// In the `paused` list of the journal.
+    pub waits_for_journal: bool,
+    /// CONNACK waits for the journal: nothing is sent before it, and nothing is read.
+    pub awaits_conn_ack: bool,
     /// Retained lookups asked for and not finished.
     pub lookups: Option<Box<OpenLookups>>,
 }
@@ -120,6 +124,8 @@ impl Connection {
             send: None,
             transmitting: None,
             waits_for_link: false,
+            waits_for_journal: false,
+            awaits_conn_ack: false,
             lookups: None,
         }
     }

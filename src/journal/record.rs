@@ -301,6 +301,9 @@ impl Record<'_> {
 }
 
 impl BodyView<'_> {
+    /// Bytes of the record beside the message's topic name, properties and payload.
+    pub const FIXED_BYTES: usize = RECORD_HEADER_BYTES + BODY_FIXED_BYTES;
+
     pub(super) fn content_bytes(&self) -> usize {
         BODY_FIXED_BYTES + self.topic_name.len() + self.properties.len() + self.payload.len()
     }

@@ -26,6 +26,7 @@ pub struct Recovered {
     epoch: u32,
     last_block: u64,
     bytes_since_snapshot: u64,
+    is_rehomed: bool,
 }
 
 /// For the log line at the start.
@@ -64,7 +65,20 @@ impl Recovered {
             epoch,
             last_block,
             bytes_since_snapshot,
+            is_rehomed: false,
         }
+    }
+
+    /// Of a shard that never had a journal.
+    #[must_use]
+    pub fn nothing(shard: ShardId) -> Self {
+        Self::new(shard, State::default(), (0, 0), Vec::new(), 0)
+    }
+
+    /// It was put together from the journals of other shards: the places are theirs.
+    #[must_use]
+    pub const fn is_rehomed(&self) -> bool {
+        self.is_rehomed
     }
 
     #[must_use]

@@ -269,6 +269,10 @@ impl State {
 }
 
 impl SessionState {
+    pub fn inbound_ids(&self) -> impl Iterator<Item = PacketId> {
+        self.inbound.iter().filter_map(|id| PacketId::new(*id))
+    }
+
     fn apply(&mut self, record: &Record<'_>) -> Applied {
         match record {
             Record::SessionConnected {

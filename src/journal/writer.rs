@@ -321,6 +321,12 @@ impl Writer {
         self.gathering.bytes.len()
     }
 
+    /// A batch is with the driver.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        self.is_under_way
+    }
+
     /// Nothing waits and nothing is under way.
     #[must_use]
     pub const fn is_settled(&self) -> bool {

@@ -95,6 +95,20 @@ counters! {
     retained_overtaken,
     /// Live messages not noted for a retained lookup because its table was full.
     retained_untracked,
+    /// Records appended to the journal.
+    journal_records,
+    /// Batches of them that were written.
+    journal_batches,
+    /// Bytes of these.
+    journal_bytes,
+    /// Snapshots that were completed.
+    journal_snapshots,
+    /// Messages that snapshots wrote again to free old segments.
+    journal_carried,
+    /// Reads paused because too much waits for the disk.
+    journal_pauses,
+    /// QoS 1 and 2 messages refused because the disk is full.
+    publishes_refused_disk_full,
     /// Will messages published.
     wills_published,
     /// Sessions ended by their expiry interval.

@@ -107,9 +107,10 @@ impl Model {
         };
         let mut dropped = Vec::new();
         self.queue.push_back((self.last_number, qos));
-        self.outbound.enqueue(delivery, &limits, |delivery| {
+        let refused = self.outbound.enqueue(delivery, &limits, |delivery| {
             dropped.push(number_of(&delivery))
         });
+        dropped.extend(refused.err().as_ref().map(number_of));
         if self.queue.len() > QUEUE_MAX as usize {
             let lost = match self.policy {
                 QueueFullPolicy::DropOldest => self.queue.pop_front(),

@@ -28,6 +28,11 @@ impl Inbound {
         self.unreleased.binary_search(&packet_id.get()).is_ok()
     }
 
+    /// All of them, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = PacketId> {
+        self.unreleased.iter().filter_map(|id| PacketId::new(*id))
+    }
+
     /// Remembers an accepted message; false when it was there already.
     pub fn insert(&mut self, packet_id: PacketId) -> bool {
         let Err(position) = self.unreleased.binary_search(&packet_id.get()) else {

@@ -50,6 +50,10 @@ pub struct Session<C, F> {
     /// overlapping subscriptions are merged without a table.
     pub route_number: u64,
     pub route_position: u32,
+    /// Its number in the journal; 0: it does not outlive the process. Stays as it is.
+    pub journal_number: u64,
+    /// When its connection ended, in milliseconds since 1970, if it is journalled; 0: it has one.
+    pub disconnected_at_ms: u64,
     /// Retained lookups asked for; live messages are noted for them while it is not 0.
     pub retained_lookups: u32,
 }
@@ -70,6 +74,8 @@ impl<C, F> Session<C, F> {
             timer: None,
             route_number: 0,
             route_position: 0,
+            journal_number: 0,
+            disconnected_at_ms: 0,
             retained_lookups: 0,
         }
     }
@@ -90,6 +96,7 @@ impl<C, F> Session<C, F> {
     /// A connection uses the session again: nothing is due any more.
     pub fn on_connected(&mut self, connection: C) {
         self.connection = Some(connection);
+        self.disconnected_at_ms = 0;
         self.will_due = None;
         self.ends_at = None;
     }

@@ -297,14 +297,17 @@ impl Outbound {
         }
     }
 
-    /// Puts a message behind those that wait. What the limits push out, by policy the oldest or
-    /// the message itself, goes to `dropped`; the caller counts and releases it.
+    /// Puts a message behind those that wait. What the policy pushes out for it, the oldest ones,
+    /// goes to `dropped`; the caller counts and releases it.
+    ///
+    /// # Errors
+    /// The message itself, when the limits have no room for it.
     pub fn enqueue(
         &mut self,
         delivery: Delivery,
         limits: &QueueLimits,
         mut dropped: impl FnMut(Delivery),
-    ) {
+    ) -> Result<(), Delivery> {
         let bytes = delivery.bytes();
         let can_ever_fit = limits.messages_max > 0 && bytes <= limits.bytes_max;
         if limits.policy == QueueFullPolicy::DropOldest && can_ever_fit {
@@ -315,11 +318,11 @@ impl Outbound {
             }
         }
         if !self.has_room(bytes, limits) {
-            dropped(delivery);
-            return;
+            return Err(delivery);
         }
         self.queued_bytes += bytes;
         self.queue.push_back(delivery);
+        Ok(())
     }
 
     fn has_room(&self, bytes: u64, limits: &QueueLimits) -> bool {
@@ -367,6 +370,49 @@ impl Outbound {
         self.inflight
             .iter()
             .filter(|entry| entry.stage != Stage::Done)
+    }
+
+    /// What waits behind those in flight, oldest first.
+    pub fn queued(&self) -> impl Iterator<Item = &Delivery> {
+        self.queue.iter()
+    }
+
+    /// A QoS 2 message in flight whose PUBREC has not come.
+    #[must_use]
+    pub fn awaiting_pub_rec(&self, packet_id: PacketId) -> Option<&Delivery> {
+        let entry = self.inflight.get(self.position(packet_id)?)?;
+        (entry.stage == Stage::AwaitPubRec)
+            .then_some(entry.delivery.as_ref())
+            .flatten()
+    }
+
+    /// Brings an exchange of an earlier process back, in the order of sending; `None`: PUBREC has
+    /// come. [`Self::on_disconnected`] follows when all are there.
+    pub fn restore_inflight(&mut self, packet_id: PacketId, delivery: Option<Delivery>) {
+        let stage = match delivery.as_ref().map(|delivery| delivery.qos) {
+            None => Stage::AwaitPubComp,
+            Some(QosLevel::ExactlyOnce) => Stage::AwaitPubRec,
+            Some(_) => Stage::AwaitPubAck,
+        };
+        let first = self.inflight.front().map_or(packet_id, |it| it.packet_id);
+        let distance = |id: PacketId| id.get().wrapping_sub(first.get());
+        let last = self.inflight.back().map(|it| distance(it.packet_id));
+        self.ids_unordered |= last.is_some_and(|last| last >= distance(packet_id));
+        self.last_packet_id = packet_id.get();
+        self.inflight.push_back(Inflight {
+            packet_id,
+            stage,
+            counted: false,
+            delivery,
+        });
+        self.open_count += 1;
+    }
+
+    /// Brings a waiting message of an earlier process back. Today's limits may be smaller than
+    /// those it was taken under: they count again for what comes next.
+    pub fn restore_queued(&mut self, delivery: Delivery) {
+        self.queued_bytes += delivery.bytes();
+        self.queue.push_back(delivery);
     }
 
     /// All messages still held, when the session ends.

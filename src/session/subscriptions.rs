@@ -67,6 +67,15 @@ impl<F: Copy + Eq + Hash> Subscriptions<F> {
         }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = F> {
+        let (few, many) = match self {
+            Self::Few(few) => (Some(few), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        let few = few.into_iter().flatten().copied();
+        few.chain(many.into_iter().flat_map(|many| many.iter().copied()))
+    }
+
     /// All of them, when the session ends.
     pub fn drain(&mut self) -> Vec<F> {
         match std::mem::take(self) {

@@ -81,7 +81,9 @@ fn queue_is_bounded_by_bytes_with_either_policy() {
         let mut dropped = Vec::new();
         for expiry in &expiries {
             let next = delivery(QosLevel::AtLeastOnce, Some(*expiry));
-            outbound.enqueue(next, &limits, |it| dropped.push(it.message.expires_at()));
+            let refused =
+                outbound.enqueue(next, &limits, |it| dropped.push(it.message.expires_at()));
+            dropped.extend(refused.err().map(|it| it.message.expires_at()));
         }
         let lost = if kept_first { expiries[3] } else { expiries[0] };
         assert_eq!(dropped, [Some(lost)]);
@@ -100,7 +102,8 @@ fn expired_messages_leave_the_queue_unsent() {
     let mut outbound = Outbound::default();
     for expires_at in [Some(Instant::from_micros(5)), None] {
         let next = delivery(QosLevel::AtLeastOnce, expires_at);
-        outbound.enqueue(next, &limits, |_| panic!("there is room"));
+        let refused = outbound.enqueue(next, &limits, |_| panic!("there is room"));
+        assert!(refused.is_ok());
     }
     let mut expired = 0;
     let sent = outbound.dequeue(Instant::from_micros(5), 1, |_| expired += 1);

@@ -3,12 +3,23 @@
 use super::Shard;
 use super::answer::encode_publish_ack;
 use super::input::Flow;
+use super::journal::Waiter;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
     Ack, AckKind, PacketId, ProtocolError, ProtocolVersion, ReasonCode, encode_ack,
 };
+use crate::journal::Record;
 use crate::session::outbound::Acknowledged;
+
+/// An acknowledgement without a place in `pending_acks`: PUBREL, PUBCOMP, a late PUBREC.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwedAck {
+    connection: ConnectionId,
+    kind: AckKind,
+    packet_id: PacketId,
+    reason_code: ReasonCode,
+}
 
 /// Towards publishers.
 impl Shard {
@@ -18,6 +29,7 @@ impl Shard {
             connections,
             sessions,
             wire,
+            journal,
             ..
         } = self;
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
@@ -31,8 +43,22 @@ impl Shard {
                 && version == ProtocolVersion::V5
                 && let Some(session) = session.and_then(|index| sessions.get_mut(index))
             {
-                // The exchange ends here, its identifier is free [MQTT-4.3.3-9].
-                session.inbound.release(ack.packet_id);
+                // The exchange ends here, its identifier is free [MQTT-4.3.3-9]: as for PUBCOMP.
+                let packet_id = ack.packet_id;
+                let known = session.inbound.release(packet_id);
+                let session = session.journal_number;
+                if known && session != 0 {
+                    journal.append(&Record::Released { session, packet_id });
+                    if !journal.all_is_durable() {
+                        journal.wait(Waiter::Ack(OwedAck {
+                            connection: id,
+                            kind: ack.kind,
+                            packet_id,
+                            reason_code: ack.reason_code,
+                        }));
+                        continue;
+                    }
+                }
             }
             wire.enqueue_for(id, connection, |connection, out| {
                 encode_publish_ack(connection, ack.kind, ack.packet_id, ack.reason_code, out);
@@ -48,14 +74,43 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session) else {
             return Flow::Closed;
         };
-        let known = session.inbound.release(ack.packet_id);
+        let packet_id = ack.packet_id;
+        let known = session.inbound.release(packet_id);
+        let number = session.journal_number;
+        if known {
+            let session = number;
+            self.journal
+                .about(number, &Record::Released { session, packet_id });
+        }
         let reason_code = if known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.enqueue_ack(id, AckKind::PubComp, ack.packet_id, reason_code);
+        // Behind PUBCOMP the client uses the identifier again: the release must be durable.
+        self.owe(
+            number,
+            OwedAck {
+                connection: id,
+                kind: AckKind::PubComp,
+                packet_id,
+                reason_code,
+            },
+        );
         Flow::Done
+    }
+
+    /// PUBREL or PUBCOMP, now or when what a journalled session has said so far is durable.
+    fn owe(&mut self, session: u64, owed: OwedAck) {
+        if session == 0 || self.journal.all_is_durable() {
+            self.send_owed_ack(&owed);
+        } else {
+            self.journal.wait(Waiter::Ack(owed));
+        }
+    }
+
+    pub(super) fn send_owed_ack(&mut self, owed: &OwedAck) {
+        self.enqueue_ack(owed.connection, owed.kind, owed.packet_id, owed.reason_code);
     }
 
     fn enqueue_ack(
@@ -86,7 +141,7 @@ impl Shard {
             return Flow::Closed;
         };
         let acknowledged = state.outbound.on_pub_ack(ack.packet_id);
-        self.finish_outbound(now, id, session, acknowledged)
+        self.finish_outbound(now, id, session, ack.packet_id, acknowledged)
     }
 
     pub(super) fn on_pub_rec(
@@ -101,11 +156,16 @@ impl Shard {
         };
         if ack.reason_code.is_error() {
             let acknowledged = state.outbound.on_pub_rec_error(ack.packet_id);
-            return self.finish_outbound(now, id, session, acknowledged);
+            return self.finish_outbound(now, id, session, ack.packet_id, acknowledged);
         }
-        let reason_code = match state.outbound.on_pub_rec(ack.packet_id) {
+        let (packet_id, number) = (ack.packet_id, state.journal_number);
+        let reason_code = match state.outbound.on_pub_rec(packet_id) {
             Acknowledged::Expected(delivery) => {
                 if let Some(delivery) = delivery {
+                    let session = number;
+                    self.journal
+                        .about(number, &Record::Received { session, packet_id });
+                    self.journal.unqueued(number, &delivery);
                     self.messages.release(delivery.message);
                 }
                 ReasonCode::Success
@@ -113,7 +173,16 @@ impl Shard {
             // Not known any more: PUBREL ends the exchange for the client.
             Acknowledged::Unexpected => ReasonCode::PacketIdentifierNotFound,
         };
-        self.enqueue_ack(id, AckKind::PubRel, ack.packet_id, reason_code);
+        // Behind PUBREL the client forgets the message: it must not be sent again after a crash.
+        self.owe(
+            number,
+            OwedAck {
+                connection: id,
+                kind: AckKind::PubRel,
+                packet_id,
+                reason_code,
+            },
+        );
         Flow::Done
     }
 
@@ -128,7 +197,7 @@ impl Shard {
             return Flow::Closed;
         };
         let acknowledged = state.outbound.on_pub_comp(ack.packet_id);
-        self.finish_outbound(now, id, session, acknowledged)
+        self.finish_outbound(now, id, session, ack.packet_id, acknowledged)
     }
 
     /// A place in the window is free: the next message goes out. An unexpected acknowledgement is
@@ -138,10 +207,20 @@ impl Shard {
         now: Instant,
         id: ConnectionId,
         session: u32,
+        packet_id: PacketId,
         acknowledged: Acknowledged,
     ) -> Flow {
-        if let Acknowledged::Expected(Some(delivery)) = acknowledged {
-            self.messages.release(delivery.message);
+        if let Acknowledged::Expected(delivery) = acknowledged {
+            let number = self.journal_number(session);
+            let record = Record::Acknowledged {
+                session: number,
+                packet_id,
+            };
+            self.journal.about(number, &record);
+            if let Some(delivery) = delivery {
+                self.journal.unqueued(number, &delivery);
+                self.messages.release(delivery.message);
+            }
         }
         self.pump(now, session);
         if self

@@ -66,7 +66,8 @@ impl Shard {
         let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
             return;
         };
-        if connection.session().is_none() || connection.version != ProtocolVersion::V5 {
+        let is_connected = connection.session().is_some() && !connection.awaits_conn_ack;
+        if !is_connected || connection.version != ProtocolVersion::V5 {
             return;
         }
         let disconnect = Disconnect {

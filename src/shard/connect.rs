@@ -3,6 +3,8 @@
 use super::Shard;
 use super::input::Flow;
 use super::interface::CloseCause;
+use super::journal::Waiter;
+use super::snapshot::will_fields;
 use super::sys::SYS_PREFIX;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -12,6 +14,7 @@ use crate::codec::{
 };
 use crate::config::limits::{Limits, Redirect};
 use crate::connection::handshake::{Negotiated, conn_ack_properties, negotiate, wants_reasons};
+use crate::journal::Record;
 use crate::session::Session;
 use crate::session::will::Will;
 use crate::topic::names::validate_topic_name;
@@ -245,6 +248,7 @@ impl Shard {
         mut granted: Granted<'_>,
     ) -> Flow {
         let client_id = granted.client_id;
+        let before = self.journal.sequence();
         self.take_over(now, client_id, negotiated.clean_start);
         let resumed = self.directory.find(&self.sessions, client_id);
         let session = match resumed {
@@ -262,7 +266,9 @@ impl Shard {
         };
         self.attach(id, session, connect, negotiated);
         granted.session_present = resumed.is_some();
-        if !self.send_conn_ack(id, connect, negotiated, &granted) {
+        self.log_connect(session, resumed.is_some());
+        let must_wait = self.journal.sequence() > before && !self.journal.all_is_durable();
+        if !self.send_conn_ack(id, connect, negotiated, &granted, must_wait) {
             self.close_connection(
                 now,
                 id,
@@ -276,8 +282,58 @@ impl Shard {
             connection.last_packet = now;
         }
         self.rearm_connection(id);
-        self.resume_session(now, session);
+        if !must_wait {
+            self.resume_session(now, session);
+        }
         Flow::Done
+    }
+
+    /// What CONNECT did to a session that outlives the process. A new one does if it has an expiry.
+    fn log_connect(&mut self, session_index: u32, was_resumed: bool) {
+        let Self {
+            sessions, journal, ..
+        } = self;
+        let Some(it) = sessions.get_mut(session_index) else {
+            return;
+        };
+        let expiry_interval_s = it.expiry_interval_s;
+        if !was_resumed && expiry_interval_s > 0 && journal.is_on() {
+            it.journal_number = journal.next_session;
+            journal.next_session += 1;
+            journal.append(&Record::SessionBegin {
+                session: it.journal_number,
+                expiry_interval_s,
+                disconnected_at_ms: 0,
+                client_id: &it.client_id,
+            });
+        }
+        let session = it.journal_number;
+        if was_resumed {
+            let connected = Record::SessionConnected {
+                session,
+                expiry_interval_s,
+            };
+            journal.about(session, &connected);
+            journal.about(session, &Record::WillCleared { session });
+        }
+        if let Some(will) = &it.will {
+            let will = will_fields(will);
+            journal.about(session, &Record::Will { session, will });
+        }
+    }
+
+    /// What CONNECT did is durable: the client is told, and the session goes on.
+    pub(super) fn on_connect_durable(&mut self, now: Instant, id: ConnectionId, packet: &[u8]) {
+        let Some(connection) = self.connection_mut(id) else {
+            return;
+        };
+        connection.awaits_conn_ack = false;
+        let session = connection.session();
+        self.enqueue(id, |out| out.extend_from_slice(packet));
+        if let Some(session) = session {
+            self.resume_session(now, session);
+        }
+        self.resume_later(id);
     }
 
     /// Ends what the new connection replaces: an older connection of the same client
@@ -344,16 +400,19 @@ impl Shard {
         self.clients_connected += 1;
     }
 
-    /// False: the client's Maximum Packet Size leaves no room for it [MQTT-3.1.2-24].
+    /// False: the client's Maximum Packet Size leaves no room for it [MQTT-3.1.2-24]. `must_wait`:
+    /// it leaves when what CONNECT did is durable.
     fn send_conn_ack(
         &mut self,
         id: ConnectionId,
         connect: &Connect<'_>,
         negotiated: &Negotiated,
         granted: &Granted<'_>,
+        must_wait: bool,
     ) -> bool {
         let Self {
             connections,
+            journal,
             wire,
             limits,
             ..
@@ -382,7 +441,15 @@ impl Shard {
         if encoded.len() > connection.client_packet_bytes_max as usize {
             return false;
         }
-        wire.enqueue(id, connection, |out| out.extend_from_slice(&encoded));
+        if must_wait {
+            connection.awaits_conn_ack = true;
+            journal.wait(Waiter::ConnAck {
+                connection: id,
+                packet: encoded.into(),
+            });
+        } else {
+            wire.enqueue(id, connection, |out| out.extend_from_slice(&encoded));
+        }
         true
     }
 

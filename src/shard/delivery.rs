@@ -5,8 +5,9 @@
 use super::Shard;
 use super::outgoing::{Desk, Line};
 use super::subscription::Subscription;
+use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::codec::{QosLevel, SharedMessage};
+use crate::codec::{PacketId, QosLevel, SharedMessage};
 use crate::config::limits::QueueFullPolicy;
 use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
 use crate::session::outbound::{Outbound, QueueLimits};
@@ -160,7 +161,7 @@ impl Shard {
             && outbound.can_send(line.connection.window)
             && desk.can_send_to(&line)
         {
-            desk.send_in_flight(&mut line, outbound, delivery);
+            desk.send_new(&mut line, outbound, delivery);
         } else {
             desk.queue(outbound, delivery, &queue_limits);
         }
@@ -191,7 +192,27 @@ impl Shard {
         while desk.can_send_to(&line)
             && let Some(delivery) = desk.dequeue(&line, outbound)
         {
-            desk.send_in_flight(&mut line, outbound, delivery);
+            desk.send_queued(&mut line, outbound, delivery);
+        }
+    }
+
+    /// A QoS 2 message whose place in the session is durable leaves for the first time, if its
+    /// connection still has it: another one sends it again anyway.
+    pub(super) fn send_held(
+        &mut self,
+        now: Instant,
+        session_index: u32,
+        connection: ConnectionId,
+        packet_id: PacketId,
+    ) {
+        let Some((outbound, receiver)) = self.receiver(now, session_index) else {
+            return;
+        };
+        let Receiver { mut desk, line } = receiver;
+        if let Some(mut line) = line.filter(|line| line.id == connection)
+            && let Some(delivery) = outbound.awaiting_pub_rec(packet_id)
+        {
+            desk.send_first(&mut line, delivery, packet_id);
         }
     }
 
@@ -204,6 +225,9 @@ impl Shard {
         let session = self.sessions.get_mut(session_index)?;
         let desk = Desk {
             now,
+            session: session_index,
+            journal_number: session.journal_number,
+            journal: &mut self.journal,
             send_queue_bytes_max: self.limits.send_queue_bytes_max as usize,
             wire: &mut self.wire,
             messages: &mut self.messages,
@@ -212,7 +236,8 @@ impl Shard {
         let connections = &mut self.connections;
         let line = session.connection.and_then(|id| {
             let connection = connections.get_named_mut(id.index, id.generation)?;
-            Some(Line { id, connection })
+            // Nothing is sent before CONNACK.
+            (!connection.awaits_conn_ack).then_some(Line { id, connection })
         });
         Some((&mut session.outbound, Receiver { desk, line }))
     }

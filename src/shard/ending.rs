@@ -9,6 +9,7 @@ use crate::base::time::Instant;
 use crate::codec::{Disconnect, ForwardableRuns, MessageParts, ReasonCode};
 use crate::connection::Connection;
 use crate::connection::acknowledge::PendingAcks;
+use crate::journal::Record;
 use crate::session::will::Will;
 use crate::topic::index::FilterId;
 use crate::topic::names::FilterKind;
@@ -39,8 +40,10 @@ impl Shard {
                 session.expiry_interval_s = expiry_s.min(self.limits.session_expiry_max_s);
             }
             // [MQTT-3.14.4-3]
-            if disconnect.reason_code == ReasonCode::Success {
-                session.will = None;
+            if disconnect.reason_code == ReasonCode::Success && session.will.take().is_some() {
+                let session = session.journal_number;
+                self.journal
+                    .about(session, &Record::WillCleared { session });
             }
         }
         self.close_connection(now, id, CloseCause::ClientDisconnected);
@@ -99,6 +102,14 @@ impl Shard {
             return;
         }
         session.on_disconnected(now);
+        if session.journal_number != 0 {
+            session.disconnected_at_ms = self.journal.unix_ms(now);
+            self.journal.append(&Record::SessionDisconnected {
+                session: session.journal_number,
+                expiry_interval_s: session.expiry_interval_s,
+                at_ms: session.disconnected_at_ms,
+            });
+        }
         session.outbound.shrink();
         session.inbound.shrink();
         self.session_due(now, session_index);
@@ -123,6 +134,9 @@ impl Shard {
         if session.will_due.is_some_and(|at| at <= now) {
             session.will_due = None;
             if let Some(will) = session.will.take() {
+                let session = session.journal_number;
+                self.journal
+                    .about(session, &Record::WillCleared { session });
                 self.publish_will(now, &will);
             }
         }
@@ -151,7 +165,11 @@ impl Shard {
         for filter in session.subscriptions.drain() {
             self.remove_subscription(session_index, filter);
         }
+        let number = session.journal_number;
+        self.journal
+            .about(number, &Record::SessionEnd { session: number });
         for delivery in session.outbound.drain() {
+            self.journal.unqueued(number, &delivery);
             self.messages.release(delivery.message);
         }
         if let Some(will) = session.will.take() {
@@ -199,7 +217,8 @@ impl Shard {
 impl Shard {
     /// 5.0 clients hear Server shutting down; wills and expiry do not run any more, as nobody is
     /// left to receive them.
-    pub(super) fn stop(&mut self, _now: Instant) {
+    pub(super) fn stop(&mut self, now: Instant) {
+        self.journal.begin_group(now);
         let ids: Vec<ConnectionId> = self
             .connections
             .iter()
@@ -225,6 +244,14 @@ impl Shard {
                 .and_then(|index| self.sessions.get_mut(index));
             if let Some(session) = session {
                 session.connection = None;
+                if session.journal_number != 0 {
+                    session.disconnected_at_ms = self.journal.unix_ms(now);
+                    self.journal.append(&Record::SessionDisconnected {
+                        session: session.journal_number,
+                        expiry_interval_s: session.expiry_interval_s,
+                        at_ms: session.disconnected_at_ms,
+                    });
+                }
             }
         }
     }

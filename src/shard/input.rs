@@ -114,6 +114,9 @@ impl Shard {
                 break Outcome::Closed;
             };
             let (phase, version) = (connection.phase, connection.version);
+            if connection.awaits_conn_ack {
+                break Outcome::Pause;
+            }
             let bytes_max = match phase {
                 Phase::AwaitingConnect | Phase::Authenticating => {
                     self.limits.connect_packet_bytes_max
@@ -131,6 +134,7 @@ impl Shard {
                     break Outcome::Closed;
                 }
             };
+            self.journal.begin_group(now);
             let flow = match phase {
                 Phase::AwaitingConnect => self.on_connect(now, id, raw),
                 Phase::Authenticating => self.on_packet_of_authentication(now, id, raw),

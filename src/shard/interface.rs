@@ -5,6 +5,8 @@ use crate::base::ids::{ConnectionId, ShardId};
 use crate::config::limits::Limits;
 pub use crate::connection::origin::ConnectionOrigin;
 pub use crate::connection::transmit::Transmit;
+use crate::journal::{Place, Recovered};
+use std::fmt;
 
 /// What a shard needs to know at its start, for ever.
 #[derive(Clone, Debug)]
@@ -77,3 +79,35 @@ pub struct HandOver {
     /// Everything received so far: CONNECT, and what may have come with it.
     pub received: Vec<u8>,
 }
+
+/// With what a shard's journal begins.
+#[derive(Debug)]
+pub struct JournalStart {
+    /// The time of day, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// What an earlier process left, its messages loaded; `None`: nothing.
+    pub recovered: Option<Recovered>,
+}
+
+/// What was recovered cannot be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartError {
+    TooManySessions { found: u64, max: u32 },
+    MessageNotLoaded { place: Place },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManySessions { found, max } => write!(
+                formatter,
+                "the journal holds {found} sessions of this core, session.max_sessions allows {max}"
+            ),
+            Self::MessageNotLoaded { place } => {
+                write!(formatter, "the message at {place:?} was not loaded")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -9,7 +9,8 @@
 //! `input` (bytes to packets), `publish` (routing), `delivery` and
 //! `outgoing` (to local sessions), `outbox` and
 //! `peer` (to and from the other shards), `acknowledge`; then `connect`, `subscribe`, `interest`,
-//! `retained`, `lookup`, `ending`, `timeout`.
+//! `retained`, `lookup`, `ending`, `timeout`; and what survives the process: `journal`, `snapshot`,
+//! `recover`.
 #![forbid(unsafe_code)]
 
 mod acknowledge;
@@ -25,13 +26,16 @@ mod input;
 mod interest;
 pub mod interface;
 mod invariants;
+mod journal;
 mod lookup;
 pub mod outbox;
 mod outgoing;
 mod peer;
 pub mod peer_batch;
 mod publish;
+mod recover;
 mod retained;
+mod snapshot;
 mod subscribe;
 mod subscription;
 mod sys;
@@ -59,6 +63,7 @@ use delivery::Target;
 use directory::Directory;
 use interest::{Announced, Interest};
 use interface::{CloseCause, Closing, ConnectionOrigin, HandOver, ReadVerdict, ShardSettings};
+use journal::Journal;
 use lookup::Lookups;
 use outbox::Link;
 use peer_batch::PeerBatch;
@@ -105,6 +110,9 @@ pub struct Shard {
     clients_connected: u32,
     /// One per shard; the own entry is never used.
     links: Vec<Link>,
+    journal: Journal,
+    /// Shards whose recovered subscriptions are not known here yet.
+    awaited_peers: u16,
 
     wheel: Wheel<TimerKey>,
     wire: Wire,
@@ -157,6 +165,8 @@ impl Shard {
             sys: Sys::default(),
             clients_connected: 0,
             links: (0..shard_count).map(|_| Link::default()).collect(),
+            journal: Journal::new(),
+            awaited_peers: 0,
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),
             messages: MessagePool::new(POOL_MESSAGES_MAX),
@@ -263,6 +273,7 @@ impl Shard {
 
     /// The socket took all of it (`transmit` may have been advanced on the way).
     pub fn on_transmitted(&mut self, now: Instant, id: ConnectionId, transmit: Box<Transmit>) {
+        self.journal.begin_group(now);
         self.recycle(transmit);
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -297,6 +308,7 @@ impl Shard {
     /// The driver found the connection gone; `cause` is `NetworkClosed`. Not called for connections
     /// that the shard ended itself.
     pub fn on_connection_closed(&mut self, now: Instant, id: ConnectionId, cause: CloseCause) {
+        self.journal.begin_group(now);
         self.end_connection(now, id, cause);
         self.run_resumes(now);
     }
@@ -323,6 +335,7 @@ impl Shard {
 
     /// Deadlines at or before `now`, and work that was cut into slices.
     pub fn on_timeout(&mut self, now: Instant) {
+        self.journal.on_timeout(now);
         self.expire_timers(now);
         self.run_lookups(now);
         self.run_resumes(now);
@@ -383,6 +396,9 @@ impl Shard {
         if self.lookups.has_work() {
             return Some(Instant::ZERO);
         }
-        self.wheel.next_deadline()
+        match (self.wheel.next_deadline(), self.journal.deadline()) {
+            (Some(timer), Some(journal)) => Some(timer.min(journal)),
+            (timer, journal) => timer.or(journal),
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Link {
     sent: u64,
     /// Of these, how many the peer has accepted.
     accepted: u64,
+    /// Messages of the peer that have come.
+    arrived: u64,
     /// Messages accepted from the peer, and how many of them it knows of.
     received: u64,
     reported: u64,
@@ -47,6 +49,8 @@ pub(super) struct Link {
     waiters: VecDeque<Waiter>,
     /// Connections that found the link full, in the order of coming.
     pub(super) paused: VecDeque<ConnectionId>,
+    /// Batches of the peer whose acceptance waits for the journal.
+    pub(super) held_acceptances: u64,
     /// Number of the last retained update put on this link.
     pub(super) last_retained_update: u64,
 }
@@ -136,9 +140,11 @@ impl Link {
         self.free.push(batch);
     }
 
-    /// Messages of the peer that have taken effect here: the number of the latest one.
-    pub(super) const fn received(&self) -> u64 {
-        self.received
+    /// `count` messages of the peer are here; the number of the latest one before them.
+    pub(super) const fn on_arrived(&mut self, count: u64) -> u64 {
+        let before = self.arrived;
+        self.arrived += count;
+        before
     }
 
     /// The peer's message with this number did not reach everybody. Said before its acceptance,

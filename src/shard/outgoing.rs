@@ -1,5 +1,6 @@
 //! One PUBLISH towards one client: does it fit, its own head, the shared tail, the drop counters.
 
+use super::journal::{Journal, Waiter};
 use super::wire::Wire;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -9,6 +10,7 @@ use crate::codec::{
 };
 use crate::connection::Connection;
 use crate::connection::alias::OutboundAlias;
+use crate::journal::Record;
 use crate::metrics::Counters;
 use crate::session::delivery::Delivery;
 use crate::session::outbound::{Outbound, QueueLimits};
@@ -26,6 +28,10 @@ const HEAD_BYTES_MAX: usize = 32;
 /// What the shard lends to whoever sends to a client.
 pub(super) struct Desk<'a> {
     pub(super) now: Instant,
+    /// The receiving session, and its number in the journal.
+    pub(super) session: u32,
+    pub(super) journal_number: u64,
+    pub(super) journal: &'a mut Journal,
     pub(super) send_queue_bytes_max: usize,
     pub(super) wire: &'a mut Wire,
     pub(super) messages: &'a mut MessagePool,
@@ -69,8 +75,8 @@ impl Desk<'_> {
         self.messages.release(delivery.message);
     }
 
-    /// QoS 1 and 2; the caller has checked the window.
-    pub(super) fn send_in_flight(
+    /// QoS 1 and 2, past the empty queue; the caller has checked the window.
+    pub(super) fn send_new(
         &mut self,
         line: &mut Line<'_>,
         outbound: &mut Outbound,
@@ -80,13 +86,61 @@ impl Desk<'_> {
             self.drop_too_large(delivery);
             return;
         }
-        let packet_id = Some(outbound.send(delivery.clone()));
+        let packet_id = outbound.send(delivery.clone());
+        self.journal
+            .queued(self.journal_number, &delivery, Some(packet_id));
+        self.send_in_flight(line, &delivery, packet_id);
+        self.messages.release(delivery.message);
+    }
+
+    /// The same for the message that was the oldest in the queue.
+    pub(super) fn send_queued(
+        &mut self,
+        line: &mut Line<'_>,
+        outbound: &mut Outbound,
+        delivery: Delivery,
+    ) {
+        let session = self.journal_number;
+        if !Outgoing::new(&delivery).fits(line.connection) {
+            self.journal.dropped(session, &delivery);
+            self.drop_too_large(delivery);
+            return;
+        }
+        let packet_id = outbound.send(delivery.clone());
+        self.journal
+            .about(session, &Record::Sent { session, packet_id });
+        self.send_in_flight(line, &delivery, packet_id);
+        self.messages.release(delivery.message);
+    }
+
+    /// A QoS 2 message of a journalled session leaves when its identifier is durable: the client
+    /// will know the message by it after a crash, too [MQTT-4.3.3-3].
+    fn send_in_flight(&mut self, line: &mut Line<'_>, delivery: &Delivery, packet_id: PacketId) {
+        let must_wait = self.journal_number != 0
+            && delivery.qos == QosLevel::ExactlyOnce
+            && !self.journal.all_is_durable();
+        if must_wait {
+            self.journal.wait(Waiter::Send {
+                session: self.session,
+                connection: line.id,
+                packet_id,
+            });
+            return;
+        }
+        self.send_first(line, delivery, packet_id);
+    }
+
+    pub(super) fn send_first(
+        &mut self,
+        line: &mut Line<'_>,
+        delivery: &Delivery,
+        packet_id: PacketId,
+    ) {
         let outgoing = Outgoing {
-            packet_id,
-            ..Outgoing::new(&delivery)
+            packet_id: Some(packet_id),
+            ..Outgoing::new(delivery)
         };
         self.send(line, &outgoing);
-        self.messages.release(delivery.message);
     }
 
     /// PUBREL again for the exchanges that an earlier connection left at that [MQTT-4.4.0-1]. Four
@@ -119,6 +173,10 @@ impl Desk<'_> {
         if outgoing.fits(line.connection) {
             self.send(line, &outgoing);
         } else if let Some(delivery) = outbound.discard(packet_id) {
+            let session = self.journal_number;
+            self.journal
+                .about(session, &Record::Acknowledged { session, packet_id });
+            self.journal.unqueued(session, &delivery);
             // The client takes less than on its earlier connection [MQTT-3.1.2-25].
             self.drop_too_large(delivery);
         }
@@ -129,6 +187,7 @@ impl Desk<'_> {
     pub(super) fn dequeue(&mut self, line: &Line<'_>, outbound: &mut Outbound) -> Option<Delivery> {
         outbound.dequeue(self.now, line.connection.window, |expired| {
             self.counters.drops_expired += 1;
+            self.journal.dropped(self.journal_number, &expired);
             self.messages.release(expired.message);
         })
     }
@@ -141,10 +200,21 @@ impl Desk<'_> {
         limits: &QueueLimits,
     ) {
         self.counters.messages_queued += 1;
-        outbound.enqueue(delivery, limits, |dropped| {
+        let session = self.journal_number;
+        let queued = delivery.clone();
+        let refused = outbound.enqueue(delivery, limits, |dropped| {
             self.counters.drops_queue_full += 1;
+            self.journal.dropped(session, &dropped);
             self.messages.release(dropped.message);
         });
+        match refused {
+            Ok(()) => self.journal.queued(session, &queued, None),
+            Err(refused) => {
+                self.counters.drops_queue_full += 1;
+                self.messages.release(refused.message);
+            }
+        }
+        self.messages.release(queued.message);
     }
 
     fn send(&mut self, line: &mut Line<'_>, outgoing: &Outgoing<'_>) {

@@ -1,6 +1,7 @@
 //! What the other shards say.
 
 use super::Shard;
+use super::journal::Waiter as JournalWaiter;
 use super::outbox::Waiter;
 use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
 use crate::base::ids::ShardId;
@@ -13,20 +14,46 @@ impl Shard {
     /// A batch is bounded by the sender's link limits, and nothing in it can wait: the emptied
     /// batch goes home at once, whatever the local sessions make of its messages.
     pub(super) fn receive_batch(&mut self, now: Instant, source: ShardId, batch: &mut PeerBatch) {
+        self.journal.begin_group(now);
         for number in batch.take_refused() {
             self.on_refused(source, number);
         }
         self.on_acceptance(source, batch.accepted);
+        let before = self.journal.sequence();
         let mut messages = batch.take_messages();
         let count = messages.len() as u64;
-        let mut number = self.links[source.index()].received();
+        let mut number = self.links[source.index()].on_arrived(count);
         for message in messages.drain(..) {
             number += 1;
+            self.journal.begin_group(now);
             self.on_peer_message(now, source, batch, message, number);
         }
-        // In memory a message has taken effect when it is routed.
-        self.links[source.index()].accept(count, batch.wants_acceptance);
+        self.accept_messages(source, before, count, batch.wants_acceptance);
         batch.clear(messages);
+    }
+
+    /// A message has taken effect when it is routed and what it left in the journal is durable.
+    /// Acceptance is cumulative: what comes behind a message that waits, waits as well.
+    fn accept_messages(
+        &mut self,
+        source: ShardId,
+        before: u64,
+        count: u64,
+        wants_acceptance: bool,
+    ) {
+        let link = &mut self.links[source.index()];
+        let wrote = self.journal.sequence() > before;
+        let must_wait = (wrote && !self.journal.all_is_durable()) || link.held_acceptances > 0;
+        if !must_wait {
+            link.accept(count, wants_acceptance);
+            return;
+        }
+        link.held_acceptances += 1;
+        self.journal.wait(JournalWaiter::Accept {
+            source,
+            count,
+            wants_acceptance,
+        });
     }
 
     fn on_peer_message(
@@ -56,6 +83,9 @@ impl Shard {
                     .set_wildcard(source, batch.text(filter), wanted);
             }
             ShardMessage::Barrier { number } => self.on_barrier(source, number),
+            ShardMessage::Recovered => {
+                self.awaited_peers = self.awaited_peers.saturating_sub(1);
+            }
             ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),
             ShardMessage::ReportQuery => self.on_report_query(source),
             ShardMessage::Report(report) => self.on_report(now, source, *report),

@@ -61,6 +61,8 @@ pub(super) enum ShardMessage {
     Barrier {
         number: u64,
     },
+    /// All that I recovered has been announced.
+    Recovered,
     BarrierReached {
         number: u64,
     },

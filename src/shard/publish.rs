@@ -3,6 +3,8 @@
 
 use super::Shard;
 use super::input::Flow;
+use super::interface::CloseCause;
+use super::journal::Waiter as JournalWaiter;
 use super::outbox::{Link, Waiter};
 use super::sys::SYS_PREFIX;
 use crate::base::hash::HomeKey;
@@ -13,6 +15,7 @@ use crate::codec::{
     SharedMessage,
 };
 use crate::connection::acknowledge::PendingAck;
+use crate::journal::Record;
 use crate::topic::names::validate_topic_name;
 use bytes::Bytes;
 use std::rc::Rc;
@@ -60,7 +63,8 @@ impl Shard {
             match self.publish_admission(id, session, publish.qos, packet_id) {
                 Admission::New => {}
                 Admission::Duplicate => {
-                    let open = self.await_first_copy(id);
+                    let publisher = self.publisher(id);
+                    let open = self.await_first_copy(publisher) + self.await_journal(0, publisher);
                     self.owe_ack(id, AckKind::PubRec, packet_id, ReasonCode::Success, open);
                     return Flow::Done;
                 }
@@ -76,10 +80,14 @@ impl Shard {
             self.counters.payloads_invalid += 1;
             return self.publish_refused(id, session, publish, ReasonCode::PayloadFormatInvalid);
         }
+        if self.journal.disk_is_full && publish.packet_id.is_some() {
+            return self.publish_without_disk(now, id, session, publish);
+        }
         let destinations = self.destinations(topic_name, publish.retain);
-        if !self.have_room(id, &destinations) {
+        if !self.have_room(id, &destinations) || !self.disk_keeps_up(id, publish, topic_name) {
             return Flow::Pause;
         }
+        let before = self.journal.sequence();
         self.counters.messages_received += 1;
         self.counters.payload_bytes_received += publish.payload.len() as u64;
         let message = self.make_message(now, topic_name, publish);
@@ -95,9 +103,89 @@ impl Shard {
                 (false, true) => ReasonCode::QuotaExceeded,
                 (false, false) => ReasonCode::Success,
             };
-            self.acknowledge_publish(id, session, publish.qos, packet_id, reason_code, open);
+            // PUBREC with an error ends the exchange [MQTT-4.3.3-9].
+            if !reason_code.is_error() || !self.speaks_v5(id) {
+                self.remember_inbound(session, publish.qos, packet_id);
+            }
+            let open = open + self.await_journal(before, publisher);
+            self.acknowledge_publish(id, publish.qos, packet_id, reason_code, open);
         }
         Flow::Done
+    }
+
+    /// Does the disk take what this message would cause? If not, the connection is listed to be
+    /// tried again when it does.
+    fn disk_keeps_up(&mut self, id: ConnectionId, publish: &Publish<'_>, topic_name: &str) -> bool {
+        let needs_disk = self.journal.is_pressed()
+            && (publish.retain || publish.packet_id.is_some())
+            && (publish.retain || self.has_journalled_receiver(topic_name));
+        if needs_disk {
+            self.wait_for_journal(id);
+        }
+        !needs_disk
+    }
+
+    fn has_journalled_receiver(&mut self, topic_name: &str) -> bool {
+        let mut matched = std::mem::take(&mut self.matched);
+        self.index.matches(topic_name, &mut matched);
+        let needs_disk = matched.iter().any(|(session, subscription)| {
+            subscription.qos() > QosLevel::AtMostOnce && self.journal_number(*session) != 0
+        });
+        matched.clear();
+        self.matched = matched;
+        needs_disk
+    }
+
+    /// The disk is past its watermark: nothing is taken that might have to be kept.
+    fn publish_without_disk(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        publish: &Publish<'_>,
+    ) -> Flow {
+        self.counters.publishes_refused_disk_full += 1;
+        if self.speaks_v5(id) {
+            return self.publish_refused(id, session, publish, ReasonCode::QuotaExceeded);
+        }
+        // 3.x has no word for it, and an acknowledgement would be a lie.
+        self.close_connection(now, id, CloseCause::LimitReached("the disk is full"));
+        Flow::Closed
+    }
+
+    /// A QoS 2 message is known by its identifier until it is released.
+    fn remember_inbound(&mut self, session_index: u32, qos: QosLevel, packet_id: PacketId) {
+        if qos != QosLevel::ExactlyOnce {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(session_index) else {
+            return;
+        };
+        if session.inbound.insert(packet_id) {
+            let session = session.journal_number;
+            self.journal
+                .about(session, &Record::Inbound { session, packet_id });
+        }
+    }
+
+    /// Lets the publisher wait until what was journalled since `before` is durable; the number of
+    /// its conditions.
+    fn await_journal(&mut self, before: u64, publisher: Option<Publisher>) -> u8 {
+        let Some(Publisher {
+            connection,
+            ack_number,
+        }) = publisher
+        else {
+            return 0;
+        };
+        if self.journal.sequence() == before || self.journal.all_is_durable() {
+            return 0;
+        }
+        self.journal.wait(JournalWaiter::Publish {
+            connection,
+            ack_number,
+        });
+        1
     }
 
     /// The topic name, given or behind an alias (section 3.3.2.3.4).
@@ -228,8 +316,11 @@ impl Shard {
         } else {
             // 3.x has no word for it: acknowledged as if it had been delivered (3.1.1
             // section 3.3.5).
-            let success = ReasonCode::Success;
-            self.acknowledge_publish(id, session, publish.qos, packet_id, success, 0);
+            let before = self.journal.sequence();
+            let publisher = self.publisher(id);
+            self.remember_inbound(session, publish.qos, packet_id);
+            let open = self.await_journal(before, publisher);
+            self.acknowledge_publish(id, publish.qos, packet_id, ReasonCode::Success, open);
         }
         Flow::Done
     }
@@ -253,8 +344,7 @@ impl Shard {
 
     /// The first copy of a repeated message may still be on its way to other shards, sent on an
     /// earlier connection: its PUBREC waits for what is waited for on each link.
-    fn await_first_copy(&mut self, id: ConnectionId) -> u8 {
-        let publisher = self.publisher(id);
+    fn await_first_copy(&mut self, publisher: Option<Publisher>) -> u8 {
         let mut open = 0;
         for index in self.peers() {
             let link = &mut self.links[index];
@@ -277,19 +367,14 @@ impl Shard {
     fn acknowledge_publish(
         &mut self,
         id: ConnectionId,
-        session: u32,
         qos: QosLevel,
         packet_id: PacketId,
         reason_code: ReasonCode,
         open: u8,
     ) {
-        let kind = if qos == QosLevel::ExactlyOnce {
-            if let Some(session) = self.sessions.get_mut(session) {
-                session.inbound.insert(packet_id);
-            }
-            AckKind::PubRec
-        } else {
-            AckKind::PubAck
+        let kind = match qos {
+            QosLevel::ExactlyOnce => AckKind::PubRec,
+            _ => AckKind::PubAck,
         };
         self.owe_ack(id, kind, packet_id, reason_code, open);
     }

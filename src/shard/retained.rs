@@ -9,6 +9,7 @@ use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
 use crate::codec::SharedMessage;
+use crate::journal::Record;
 use crate::topic::retained::RetainedTree;
 
 /// A stored message counts for its bytes and this much for its places in the tables.
@@ -18,14 +19,15 @@ const ENTRY_BYTES: u64 = 160;
 pub(super) struct Retained {
     /// Topic name -> slot.
     pub(super) tree: RetainedTree<u32>,
-    entries: Slab<Entry>,
+    pub(super) entries: Slab<Entry>,
     bytes: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
-    message: SharedMessage,
-    /// Ends the message at its expiry, or at the broker's own limit.
+pub(super) struct Entry {
+    pub(super) message: SharedMessage,
+    /// Its expiry, or the broker's own limit.
+    pub(super) ends_at: Option<Instant>,
     timer: Option<TimerId>,
 }
 
@@ -72,54 +74,84 @@ impl Shard {
         let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) else {
             return;
         };
-        self.clear_retained(topic_name);
-        if message.payload().is_empty() || message.expires_at().is_some_and(|at| at <= now) {
+        let had_one = self.clear_retained(topic_name);
+        if !self.may_retain(now, message) {
+            if had_one {
+                self.journal.append(&Record::RetainedCleared { topic_name });
+            }
             return;
         }
-        let limits = &self.limits;
-        let bytes = self.retained.bytes + cost(message);
-        let fits = (self.retained.len() as u64) < limits.retained_messages_max
-            && bytes <= limits.retained_bytes_max
-            && message.payload().len() <= limits.retained_payload_bytes_max as usize;
-        if !fits {
-            self.counters.retained_refused += 1;
-            return;
-        }
-        let deadline = match (
+        let ends_at = match (
             message.expires_at(),
-            limits.retained_ttl.map(|ttl| now + ttl),
+            self.limits.retained_ttl.map(|ttl| now + ttl),
         ) {
             (Some(expiry), Some(ttl)) => Some(expiry.min(ttl)),
             (expiry, ttl) => expiry.or(ttl),
         };
+        if let Some((place, bytes)) = self.journal.hold(message) {
+            let ends_at_ms = ends_at.map_or(0, |at| self.journal.unix_ms(at));
+            self.journal.append(&Record::Retained {
+                place,
+                bytes,
+                ends_at_ms,
+                topic_name,
+            });
+        }
+        self.put_retained(topic_name, message.clone(), ends_at);
+    }
+
+    fn may_retain(&mut self, now: Instant, message: &SharedMessage) -> bool {
+        if message.payload().is_empty() || message.expires_at().is_some_and(|at| at <= now) {
+            return false;
+        }
+        let limits = &self.limits;
+        let fits = (self.retained.len() as u64) < limits.retained_messages_max
+            && self.retained.bytes + cost(message) <= limits.retained_bytes_max
+            && message.payload().len() <= limits.retained_payload_bytes_max as usize;
+        self.counters.retained_refused += u64::from(!fits);
+        fits
+    }
+
+    /// Stores a message of a topic that has none.
+    pub(super) fn put_retained(
+        &mut self,
+        topic_name: &str,
+        message: SharedMessage,
+        ends_at: Option<Instant>,
+    ) {
+        let bytes = cost(&message);
         let entry = Entry {
-            message: message.clone(),
+            message,
+            ends_at,
             timer: None,
         };
         let Ok((slot, _)) = self.retained.entries.insert(entry) else {
             return;
         };
-        self.retained.bytes = bytes;
+        self.retained.bytes += bytes;
         self.retained.tree.insert(topic_name, slot);
-        if let Some(deadline) = deadline
+        if let Some(deadline) = ends_at
             && let Some(entry) = self.retained.entries.get_mut(slot)
         {
             entry.timer = Some(self.wheel.arm(deadline, TimerKey::Retained(slot)));
         }
     }
 
-    fn clear_retained(&mut self, topic_name: &str) {
+    /// True: there was one.
+    fn clear_retained(&mut self, topic_name: &str) -> bool {
         let Some(slot) = self.retained.tree.remove(topic_name) else {
-            return;
+            return false;
         };
         let Some(entry) = self.retained.entries.remove(slot) else {
-            return;
+            return false;
         };
         self.retained.bytes -= cost(&entry.message);
         if let Some(timer) = entry.timer {
             self.wheel.cancel(timer);
         }
+        self.journal.let_go(&entry.message);
         self.messages.release(entry.message);
+        true
     }
 
     /// A retained message has expired.
@@ -130,6 +162,7 @@ impl Shard {
         entry.timer = None;
         let message = entry.message.clone();
         if let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) {
+            self.journal.append(&Record::RetainedCleared { topic_name });
             self.clear_retained(topic_name);
         }
         self.messages.release(message);

@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::input::Flow;
+use super::journal::Waiter;
 use super::peer_batch::ShardMessage;
 use super::subscription::Subscription;
 use super::sys::SYS_PREFIX;
@@ -13,6 +14,7 @@ use crate::codec::{
     SubscribeFilter, Unsubscribe,
 };
 use crate::connection::open_lookups::NoteNumber;
+use crate::journal::Record;
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -23,10 +25,12 @@ const LOOKUPS_PER_CONNECTION_MAX: usize = 100_000;
 
 /// A SUBSCRIBE that waits for the other shards.
 #[derive(Debug)]
-struct PendingSubscribe {
+pub(super) struct PendingSubscribe {
     connection: ConnectionId,
     /// `None`: it has left, only the lookups wait.
     sub_ack: Option<PendingSubAck>,
+    /// The journal has its subscriptions up to this record.
+    sequence: u64,
     lookups: Vec<WantedLookup>,
     /// Of topics that are made for the subscriber instead of looked up.
     sys: Vec<WantedLookup>,
@@ -38,6 +42,17 @@ struct PendingSubscribe {
 struct PendingSubAck {
     packet_id: PacketId,
     codes: SmallVec<[u8; 8]>,
+}
+
+/// SUBACK or UNSUBACK of a session whose subscriptions must be durable first.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Subscribe(PendingSubscribe),
+    Unsubscribe {
+        connection: ConnectionId,
+        packet_id: PacketId,
+        codes: SmallVec<[u8; 8]>,
+    },
 }
 
 /// A filter whose retained messages are wanted once the SUBACK is out.
@@ -99,6 +114,10 @@ impl Shard {
             self.wait_for_link(id, full);
             return Flow::Pause;
         }
+        if self.journal_number(session) != 0 && self.journal.is_pressed() {
+            self.wait_for_journal(id);
+            return Flow::Pause;
+        }
         let mut codes = SmallVec::new();
         let mut lookups = Vec::new();
         for (position, filter) in subscribe.filters().enumerate() {
@@ -121,6 +140,7 @@ impl Shard {
         let pending = PendingSubscribe {
             connection: id,
             sub_ack: Some(sub_ack),
+            sequence: self.sequence_of(session),
             waits_since: self.expect_lookups(id, lookups.len()),
             lookups,
             sys,
@@ -211,6 +231,7 @@ impl Shard {
         if inserted.first {
             self.announce(filter.topic_filter, kind, true);
         }
+        self.log_subscription(session_index, filter.topic_filter, subscription);
         let wants_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => !known,
@@ -226,7 +247,25 @@ impl Shard {
         Ok(options.qos)
     }
 
-    const fn next_subscription_generation(&mut self) -> u32 {
+    fn log_subscription(&mut self, session: u32, filter: &str, subscription: Subscription) {
+        let session = self.journal_number(session);
+        let record = Record::Subscribe {
+            session,
+            subscription: subscription.fields(),
+            filter,
+        };
+        self.journal.about(session, &record);
+    }
+
+    /// What an answer to a session has to wait for; 0: nothing.
+    fn sequence_of(&self, session: u32) -> u64 {
+        match self.journal_number(session) {
+            0 => 0,
+            _ => self.journal.sequence(),
+        }
+    }
+
+    pub(super) const fn next_subscription_generation(&mut self) -> u32 {
         self.last_subscription_generation = self.last_subscription_generation.wrapping_add(1);
         self.last_subscription_generation
     }
@@ -266,6 +305,11 @@ impl Shard {
         let id = pending.connection;
         if self.connection(id).is_none() {
             return Flow::Closed;
+        }
+        if !self.journal.is_durable(pending.sequence) {
+            let answer = Box::new(Answer::Subscribe(pending));
+            self.journal.wait(Waiter::Answer(answer));
+            return Flow::Done;
         }
         if let Some(PendingSubAck { packet_id, codes }) = pending.sub_ack.take() {
             if self.answer_subscribe(now, id, packet_id, &codes) == Flow::Closed {
@@ -311,12 +355,44 @@ impl Shard {
             };
             codes.push(code as u8);
         }
-        self.answer_unsubscribe(now, id, unsubscribe.packet_id, &codes)
+        let packet_id = unsubscribe.packet_id;
+        if self.journal.is_durable(self.sequence_of(session_index)) {
+            return self.answer_unsubscribe(now, id, packet_id, &codes);
+        }
+        self.journal
+            .wait(Waiter::Answer(Box::new(Answer::Unsubscribe {
+                connection: id,
+                packet_id,
+                codes,
+            })));
+        Flow::Done
+    }
+
+    /// What a SUBSCRIBE or UNSUBSCRIBE changed is durable.
+    pub(super) fn on_answer_durable(&mut self, now: Instant, answer: Answer) {
+        match answer {
+            Answer::Subscribe(pending) => {
+                self.finish_subscribe(now, pending);
+            }
+            Answer::Unsubscribe {
+                connection,
+                packet_id,
+                codes,
+            } => {
+                self.answer_unsubscribe(now, connection, packet_id, &codes);
+            }
+        }
     }
 
     fn unsubscribe(&mut self, session_index: u32, topic_filter: &str) -> Option<()> {
         let (filter, _) = self.index.get(topic_filter, session_index)?;
         self.remove_subscription(session_index, filter);
+        let number = self.journal_number(session_index);
+        let record = Record::Unsubscribe {
+            session: number,
+            filter: topic_filter,
+        };
+        self.journal.about(number, &record);
         let session = self.sessions.get_mut(session_index)?;
         session.subscriptions.remove(filter).then_some(())
     }

@@ -1,6 +1,7 @@
 //! One subscription as the index holds it.
 
 use crate::codec::{QosLevel, SubscriptionOptions};
+use crate::journal::SubscriptionFields;
 
 const IDENTIFIER_SHIFT: u32 = 4;
 const RETAIN_AS_PUBLISHED: u32 = 0b1000;
@@ -35,6 +36,24 @@ impl Subscription {
             packed |= RETAIN_AS_PUBLISHED;
         }
         Self { packed, generation }
+    }
+
+    /// What the journal keeps of it: options as in SUBSCRIBE (section 3.8.3.1).
+    pub(super) fn fields(self) -> SubscriptionFields {
+        let options = self.packed & (QOS | NO_LOCAL | RETAIN_AS_PUBLISHED);
+        SubscriptionFields {
+            options: options.to_le_bytes()[0],
+            identifier: self.identifier(),
+        }
+    }
+
+    pub(super) fn of_fields(fields: SubscriptionFields, generation: u32) -> Self {
+        let options = u32::from(fields.options) & (QOS | NO_LOCAL | RETAIN_AS_PUBLISHED);
+        let identifier = fields.identifier.unwrap_or(0);
+        Self {
+            packed: identifier << IDENTIFIER_SHIFT | options,
+            generation,
+        }
     }
 
     pub(super) const fn qos(self) -> QosLevel {

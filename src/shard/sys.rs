@@ -87,9 +87,7 @@ impl Shard {
         if self.limits.sys_interval.is_zero() {
             return;
         }
-        if self.sys.subscriptions > 0 && self.sys.timer.is_none() {
-            self.arm_sys(now);
-        }
+        self.rearm_sys(now);
         for wanted in wanted {
             if self.sys.waiting.len() >= WAITING_MAX {
                 self.counters.limits_reached += 1;
@@ -102,6 +100,14 @@ impl Shard {
         }
         if !self.sys.waiting.is_empty() {
             self.collect_reports(now);
+        }
+    }
+
+    /// Starts the interval, if there are subscribers and it does not run.
+    pub(super) fn rearm_sys(&mut self, now: Instant) {
+        let is_on = !self.limits.sys_interval.is_zero();
+        if is_on && self.sys.subscriptions > 0 && self.sys.timer.is_none() {
+            self.arm_sys(now);
         }
     }
 

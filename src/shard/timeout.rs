@@ -29,6 +29,7 @@ impl Shard {
             let Some(key) = self.wheel.expire(now) else {
                 return;
             };
+            self.journal.begin_group(now);
             match key {
                 TimerKey::Connection(id) => self.connection_due(now, id),
                 TimerKey::Session(session) => {

@@ -2,6 +2,7 @@
 //! need their batches held back in a certain order.
 
 mod cluster;
+mod crash;
 mod races;
 mod sys;
 

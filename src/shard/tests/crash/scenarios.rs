@@ -1,0 +1,78 @@
+//! Worlds from seeds.
+
+use super::world::{World, limits};
+use crate::config::limits::DurabilityAck;
+
+struct Plan {
+    shard_count: u16,
+    ack: DurabilityAck,
+    loses_power: bool,
+    qos_max: u8,
+}
+
+const PLAN: Plan = Plan {
+    shard_count: 1,
+    ack: DurabilityAck::Disk,
+    loses_power: true,
+    qos_max: 2,
+};
+
+fn run(seed: u64, plan: &Plan) -> Result<World, String> {
+    let mut world = World::new(seed, plan.shard_count, 5, limits(plan.ack));
+    world.loses_power = plan.loses_power;
+    world.qos_max = plan.qos_max;
+    world.subscribe_all();
+    for _ in 0..3000 {
+        world.step();
+        if world.random.chance(1, 400) {
+            world.crash();
+        }
+    }
+    world.settle();
+    world.audit().map(|()| world)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_on_one_core() {
+    let mut crashes = 0;
+    for seed in 0..8 {
+        crashes += run(seed, &PLAN).unwrap().crashes;
+    }
+    assert!(crashes > 20);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_between_cores() {
+    let plan = Plan {
+        shard_count: 3,
+        qos_max: 1,
+        ..PLAN
+    };
+    for seed in 100..108 {
+        run(seed, &plan).unwrap();
+    }
+}
+
+/// What the operating system has survives the end of the process.
+#[test]
+fn nothing_acknowledged_is_lost_with_ack_os_when_the_process_is_killed() {
+    let plan = Plan {
+        ack: DurabilityAck::Os,
+        loses_power: false,
+        ..PLAN
+    };
+    for seed in 200..204 {
+        run(seed, &plan).unwrap();
+    }
+}
+
+/// The auditor sees what is lost when nobody waits for the disk.
+#[test]
+fn loss_is_noticed_when_acknowledgements_do_not_wait() {
+    let plan = Plan {
+        ack: DurabilityAck::None,
+        ..PLAN
+    };
+    let lost = (300..304).filter(|seed| run(*seed, &plan).is_err());
+    assert!(lost.count() > 0);
+}

@@ -1,0 +1,355 @@
+//! A process that ends now and then, its disks, and its clients. One seed, one world.
+
+use super::client::Client;
+use super::disk::Disk;
+use crate::base::hash::HomeKey;
+use crate::base::ids::ShardId;
+use crate::base::random::Random;
+use crate::base::time::Instant;
+use crate::codec::QosLevel;
+use crate::config::limits::{DurabilityAck, DurabilityLimits, Limits};
+use crate::shard::Shard;
+use crate::shard::interface::{
+    CloseCause, ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings,
+};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const KEY: HomeKey = HomeKey::new([4; 16]);
+const TOPICS: u64 = 3;
+
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) shards: Vec<Shard>,
+    pub(super) disks: Vec<Disk>,
+    pub(super) limits: Limits,
+    /// Whether the end of the process is a loss of power.
+    pub(super) loses_power: bool,
+    pub(super) clients: Vec<Client>,
+    pub(super) now: Instant,
+    unix_ms: u64,
+    payloads: u64,
+    pub(super) crashes: u32,
+    pub(super) qos_max: u8,
+}
+
+pub(super) fn limits(ack: DurabilityAck) -> Limits {
+    Limits {
+        packet_bytes_max: 64 << 10,
+        inflight_max: 3,
+        queued_messages_max: 1_000_000,
+        durability: DurabilityLimits {
+            ack,
+            segment_bytes: 2 << 20,
+            snapshot_after_bytes: 256 << 10,
+            buffer_bytes_max: 64 << 10,
+        },
+        ..Limits::default()
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64, shard_count: u16, client_count: u32, limits: Limits) -> Self {
+        let mut world = Self {
+            random: Random::new(seed),
+            shards: Vec::new(),
+            disks: Vec::new(),
+            limits,
+            loses_power: true,
+            clients: Vec::new(),
+            now: Instant::from_micros(1),
+            unix_ms: 1_700_000_000_000,
+            payloads: 0,
+            crashes: 0,
+            qos_max: 2,
+        };
+        world.disks.resize_with(shard_count.into(), Disk::default);
+        world.start();
+        for number in 0..client_count {
+            let client_id = format!("client-{number}");
+            let shard = KEY.home(client_id.as_bytes(), shard_count).index();
+            world.clients.push(Client::new(&client_id, shard));
+        }
+        world
+    }
+
+    /// A new process on what the disks hold.
+    fn start(&mut self) {
+        let shard_count = u16::try_from(self.disks.len()).unwrap();
+        self.shards.clear();
+        for (id, disk) in (0..shard_count).zip(&self.disks) {
+            let mut shard = Shard::new(ShardSettings {
+                id: ShardId(id),
+                shard_count,
+                limits: self.limits.clone(),
+                home_key: KEY,
+                seed: self.random.next_u64(),
+            });
+            let start = JournalStart {
+                unix_ms: self.unix_ms,
+                recovered: Some(disk.recover(id).unwrap()),
+            };
+            shard.start_journal(self.now, start).unwrap();
+            self.shards.push(shard);
+        }
+        while !self.shards.iter().all(Shard::is_ready) {
+            self.carry_all();
+        }
+        self.shards.iter().for_each(Shard::assert_invariants);
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.crashes += 1;
+        let with_power = !self.loses_power;
+        for disk in &mut self.disks {
+            disk.crash(&mut self.random, with_power);
+        }
+        self.clients.iter_mut().for_each(Client::on_lost);
+        self.unix_ms += 10;
+        self.now = Instant::from_micros(1);
+        self.start();
+    }
+
+    /// Moves batches between shards, everything there is.
+    fn carry_all(&mut self) {
+        for from in 0..self.shards.len() {
+            self.carry(from);
+        }
+    }
+
+    fn carry(&mut self, from: usize) {
+        let source = ShardId(u16::try_from(from).unwrap());
+        while let Some((peer, mut batch)) = self.shards[from].poll_peer_batch() {
+            self.shards[peer.index()].on_peer_batch(self.now, source, &mut batch);
+            self.shards[from].on_peer_batch_returned(self.now, peer, batch);
+        }
+    }
+
+    /// One thing happens.
+    pub(super) fn step(&mut self) {
+        self.now = self.now + Duration::from_micros(100);
+        let shard = usize::try_from(self.random.below(self.shards.len() as u64)).unwrap();
+        match self.random.below(10) {
+            0..4 => self.act(),
+            4 | 5 => self.carry(shard),
+            6 | 7 => self.write(shard),
+            8 => self.wake(shard),
+            _ => self.transmit(shard),
+        }
+        if self.random.chance(1, 50) {
+            self.shards.iter().for_each(Shard::assert_invariants);
+        }
+    }
+
+    fn write(&mut self, shard: usize) {
+        let segment_bytes = self.limits.durability.segment_bytes;
+        if self.random.chance(1, 2) {
+            self.disks[shard].begin(&mut self.shards[shard], segment_bytes);
+        } else if let Some(batch) = self.disks[shard].complete() {
+            self.shards[shard].on_durable(self.now, batch);
+        }
+    }
+
+    fn wake(&mut self, shard: usize) {
+        let due = self.shards[shard].poll_timeout();
+        if due.is_some_and(|at| at <= self.now) {
+            self.shards[shard].on_timeout(self.now);
+        }
+    }
+
+    /// Bytes to the clients of a shard, and their answers.
+    fn transmit(&mut self, shard: usize) {
+        if let Some(closing) = self.shards[shard].poll_close() {
+            panic!("{:?}", closing.cause);
+        }
+        while let Some((id, transmit)) = self.shards[shard].poll_transmit() {
+            let bytes = transmit.slices().collect::<Vec<_>>().concat();
+            self.shards[shard].on_transmitted(self.now, id, transmit);
+            let of_shard = self
+                .clients
+                .iter()
+                .position(|client| client.shard == shard && client.connection == Some(id));
+            if let Some(client) = of_shard {
+                let answers = self.clients[client].on_bytes(&bytes);
+                self.feed(client, &answers);
+            }
+        }
+        while self.shards[shard].poll_resume().is_some() {}
+    }
+
+    fn feed(&mut self, client: usize, bytes: &[u8]) {
+        let Client {
+            shard,
+            connection: Some(id),
+            ..
+        } = self.clients[client]
+        else {
+            return;
+        };
+        if !bytes.is_empty() {
+            let verdict = self.shards[shard].on_bytes(self.now, id, bytes);
+            assert!(matches!(
+                verdict,
+                ReadVerdict::Continue | ReadVerdict::Pause
+            ));
+        }
+    }
+
+    /// Some client does something.
+    fn act(&mut self) {
+        let client = usize::try_from(self.random.below(self.clients.len() as u64)).unwrap();
+        if self.clients[client].connection.is_none() {
+            self.connect(client);
+            return;
+        }
+        if !self.clients[client].is_connected || self.clients[client].unacknowledged() > 8 {
+            return;
+        }
+        match self.random.below(20) {
+            0 => self.cut(client),
+            1 | 2 => {
+                let filter = match self.random.below(TOPICS + 1) {
+                    0 => "t/#".to_owned(),
+                    topic => format!("t/{}", topic - 1),
+                };
+                if !self.clients[client].subscriptions.contains_key(&filter) {
+                    let bytes = self.clients[client].subscribe(&filter);
+                    self.feed(client, &bytes);
+                }
+            }
+            _ => self.publish(client),
+        }
+    }
+
+    pub(super) fn connect(&mut self, client: usize) {
+        let origin = ConnectionOrigin {
+            peer: None,
+            listener: 0,
+        };
+        let shard = self.clients[client].shard;
+        let id = self.shards[shard].on_connection_opened(self.now, origin);
+        let bytes = self.clients[client].connect(id.unwrap());
+        self.feed(client, &bytes);
+    }
+
+    pub(super) fn cut(&mut self, client: usize) {
+        let shard = self.clients[client].shard;
+        if let Some(id) = self.clients[client].connection {
+            let cause = CloseCause::NetworkClosed;
+            self.shards[shard].on_connection_closed(self.now, id, cause);
+        }
+        self.clients[client].on_lost();
+    }
+
+    fn publish(&mut self, client: usize) {
+        self.payloads += 1;
+        // Retained messages have topics of their own, one publisher each.
+        let is_retained = self.random.chance(1, 6);
+        let topic = if is_retained {
+            format!("r/{client}")
+        } else {
+            format!("t/{}", self.random.below(TOPICS))
+        };
+        let qos = (1 + u8::from(self.random.chance(1, 2))).min(self.qos_max);
+        let filler = "x".repeat(usize::try_from(self.random.below(300)).unwrap());
+        let payload = format!("{client} {topic} {} {filler}", self.payloads);
+        let flags = qos << 1 | u8::from(is_retained);
+        let bytes = self.clients[client].publish(&topic, &payload, flags);
+        self.feed(client, &bytes);
+    }
+
+    /// No more crashes and no new messages: everything that is on its way arrives.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..1000 {
+            for client in 0..self.clients.len() {
+                if self.clients[client].connection.is_none() {
+                    self.connect(client);
+                }
+            }
+            self.now = self.now + Duration::from_millis(50);
+            let mut moved = false;
+            for shard in 0..self.shards.len() {
+                self.wake(shard);
+                self.carry(shard);
+                let segment_bytes = self.limits.durability.segment_bytes;
+                moved |= self.disks[shard].begin(&mut self.shards[shard], segment_bytes);
+                if let Some(batch) = self.disks[shard].complete() {
+                    self.shards[shard].on_durable(self.now, batch);
+                    moved = true;
+                }
+                self.transmit(shard);
+            }
+            let settled = self.clients.iter().all(Client::is_settled)
+                && self.shards.iter().all(Shard::is_settled)
+                && self.shards.iter().all(Shard::is_journal_settled);
+            if settled && !moved {
+                self.shards.iter().for_each(Shard::assert_invariants);
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// What every client that was subscribed from the beginning must have got.
+    pub(super) fn audit(&self) -> Result<(), String> {
+        let mut acknowledged: Vec<&String> = Vec::new();
+        for client in &self.clients {
+            acknowledged.extend(&client.acknowledged);
+        }
+        for client in &self.clients {
+            check_order(client)?;
+            if client.has_lost_session {
+                return Err(format!("the session of {} was lost", client.client_id));
+            }
+            if !client.subscriptions.contains_key("t/#") {
+                continue;
+            }
+            let received: BTreeSet<&String> = client.received.iter().map(|(_, it)| it).collect();
+            for payload in &acknowledged {
+                let is_owed = payload.split(' ').nth(1).unwrap().starts_with("t/");
+                if is_owed && !received.contains(payload) {
+                    return Err(format!("{} never got {payload:.40}", client.client_id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Subscribes everybody to everything, before the first message.
+    pub(super) fn subscribe_all(&mut self) {
+        for client in 0..self.clients.len() {
+            self.connect(client);
+        }
+        self.settle();
+        for client in 0..self.clients.len() {
+            let bytes = self.clients[client].subscribe("t/#");
+            self.feed(client, &bytes);
+        }
+        self.settle();
+    }
+}
+
+/// QoS 2 never twice; each publisher's messages to a topic in their order, repeated QoS 1 aside.
+fn check_order(client: &Client) -> Result<(), String> {
+    for qos in [QosLevel::AtLeastOnce, QosLevel::ExactlyOnce] {
+        let mut seen = BTreeSet::new();
+        let mut latest = std::collections::BTreeMap::new();
+        for (_, payload) in client.received.iter().filter(|(it, _)| *it == qos) {
+            let is_new = seen.insert(payload);
+            if !is_new && qos == QosLevel::AtLeastOnce {
+                continue;
+            }
+            if !is_new {
+                return Err(format!("{} got {payload:.40} twice", client.client_id));
+            }
+            let mut words = payload.split(' ');
+            let key = (words.next().unwrap(), words.next().unwrap());
+            let number: u64 = words.next().unwrap().parse().unwrap();
+            let previous = latest.insert(key, number);
+            if previous.is_some_and(|previous| previous > number) {
+                return Err(format!("{} got {payload:.40} late", client.client_id));
+            }
+        }
+    }
+    Ok(())
+}
