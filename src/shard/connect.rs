@@ -5,7 +5,7 @@ use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter;
 use super::snapshot::will_fields;
-use super::sys::SYS_PREFIX;
+use super::sys::is_reserved;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
@@ -201,7 +201,7 @@ impl Shard {
             return Ok(());
         };
         let valid = validate_topic_name(will.topic, self.limits.topic_levels_max).is_ok();
-        if valid && !will.topic.starts_with(SYS_PREFIX) {
+        if valid && !is_reserved(will.topic) {
             return Ok(());
         }
         Err(ProtocolError {

@@ -6,7 +6,7 @@ use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter as JournalWaiter;
 use super::outbox::{Link, Waiter};
-use super::sys::SYS_PREFIX;
+use super::sys::is_reserved;
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardSet};
 use crate::base::time::Instant;
@@ -72,7 +72,7 @@ impl Shard {
                 Admission::Refused(error) => return self.fail(now, id, error),
             }
         }
-        if topic_name.starts_with(SYS_PREFIX) {
+        if is_reserved(topic_name) {
             self.counters.publishes_denied += 1;
             return self.publish_refused(id, session, publish, ReasonCode::NotAuthorized);
         }

@@ -56,7 +56,7 @@ pub(super) enum Answer {
 }
 
 /// A filter whose retained messages are wanted once the SUBACK is out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WantedLookup {
     pub(super) filter: Box<str>,
     pub(super) kind: FilterKind,
@@ -130,9 +130,12 @@ impl Shard {
             };
             codes.push(self.sub_ack_code(id, filter.options.qos, code));
         }
-        let (sys, lookups) = lookups
-            .into_iter()
-            .partition::<Vec<_>, _>(|wanted| wanted.filter.starts_with(SYS_PREFIX));
+        // The state of bridges is stored, the rest of this tree is made for the subscriber.
+        let sys = lookups
+            .iter()
+            .filter(|wanted| wanted.filter.starts_with(SYS_PREFIX))
+            .cloned()
+            .collect();
         let sub_ack = PendingSubAck {
             packet_id: subscribe.packet_id,
             codes,

@@ -22,6 +22,20 @@ use crate::topic::names::matches;
 /// The tree that only the broker writes.
 pub(super) const SYS_PREFIX: &str = "$SYS/";
 
+/// What a client may say below `$SYS/` all the same: whether a bridge of this name is there. Mosquitto's
+/// bridges do, as a retained message and as their will, and do not connect where it is refused.
+const BRIDGE_STATE: (&str, &str) = ("$SYS/broker/connection/", "/state");
+
+/// Whether a topic is the broker's own, so that clients do not publish to it.
+pub(super) fn is_reserved(topic_name: &str) -> bool {
+    let (before, after) = BRIDGE_STATE;
+    let name = topic_name
+        .strip_prefix(before)
+        .and_then(|rest| rest.strip_suffix(after));
+    let is_bridge_state = name.is_some_and(|name| !name.is_empty() && !name.contains('/'));
+    topic_name.starts_with(SYS_PREFIX) && !is_bridge_state
+}
+
 /// Filters of new subscribers that wait for a collection; beyond them one gets the values with
 /// the next interval only.
 const WAITING_MAX: usize = 4096;

@@ -1,4 +1,5 @@
-//! Real clients against the real process: mosquitto_pub and mosquitto_sub, Eclipse Paho (Python),
+//! Real clients against the real process: mosquitto_pub and mosquitto_sub, Mosquitto's bridge,
+//! Eclipse Paho (Python),
 //! MQTT.js and rumqttc, each at every QoS and protocol version it has, on one core and on two.
 //!
 //! `tests/run` installs the clients; a missing one fails the test with that advice.
@@ -8,6 +9,7 @@
     reason = "tests of real processes wait, and may fail loudly"
 )]
 
+mod bridge;
 mod mosquitto;
 mod rumqtt;
 #[path = "../support/mod.rs"]

@@ -6,14 +6,18 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 /// A mosquitto_sub whose subscription is acknowledged; ended with its owner.
-struct Subscriber {
+pub(crate) struct Subscriber {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Subscriber {
-    #[allow(clippy::zombie_processes, reason = "its owner waits for it")]
     fn start(broker: &Broker, version: &str, arguments: &[&str]) -> Self {
+        Self::start_at(broker.port(), version, arguments)
+    }
+
+    #[allow(clippy::zombie_processes, reason = "its owner waits for it")]
+    pub(crate) fn start_at(port: u16, version: &str, arguments: &[&str]) -> Self {
         // It buffers its output when nobody looks at it; the test looks.
         let mut child = Command::new("stdbuf")
             .args(["-oL", "mosquitto_sub"])
@@ -21,7 +25,7 @@ impl Subscriber {
                 "-h",
                 "127.0.0.1",
                 "-p",
-                &broker.port().to_string(),
+                &port.to_string(),
                 "-V",
                 version,
                 "-d",
@@ -43,7 +47,7 @@ impl Subscriber {
     }
 
     /// Messages up to the end of the program, which `-C` brings about.
-    fn messages(mut self) -> Vec<String> {
+    pub(crate) fn messages(mut self) -> Vec<String> {
         let is_debug =
             |line: &String| line.starts_with("Client ") || line.starts_with("Subscribed");
         let lines = self.lines.by_ref().map_while(Result::ok);
@@ -63,15 +67,12 @@ impl Drop for Subscriber {
 }
 
 fn publish(broker: &Broker, version: &str, arguments: &[&str]) {
+    publish_at(broker.port(), version, arguments);
+}
+
+pub(crate) fn publish_at(port: u16, version: &str, arguments: &[&str]) {
     run(Command::new("mosquitto_pub")
-        .args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &broker.port().to_string(),
-            "-V",
-            version,
-        ])
+        .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-V", version])
         .args(arguments));
 }
 
