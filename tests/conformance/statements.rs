@@ -11,6 +11,7 @@
 //! comment of the function. `differences.txt` has the same form, but its statements are words.
 
 use crate::conversations;
+use ringway::config::key::{KEYS, LISTENER_KEYS};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -143,6 +144,34 @@ fn every_difference_of_the_old_versions_has_its_proof() {
         .collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(entries.len() >= 20);
+}
+
+/// Keys of the protocol side: each is set by a conversation that shows what it does.
+#[test]
+fn every_key_has_its_conversation() {
+    const SECTIONS: [&str; 4] = ["mqtt", "session", "retained", "sys"];
+    /// Not about the protocol: where to listen and how many, tested with real sockets.
+    const SOCKET_KEYS: [&str; 4] = ["bind", "max_connections", "allow_anonymous", "backlog"];
+    let all = conversations();
+    let is_set = |name: &str| {
+        let start = format!("{name}=");
+        let mut conversations = all.iter().map(|(_, conversation)| conversation);
+        conversations.any(|it| it.settings.iter().any(|text| text.starts_with(&start)))
+    };
+    let is_listeners = |name: &str| {
+        let wanted = format!("{name}=");
+        let mut conversations = all.iter().map(|(_, conversation)| conversation);
+        conversations.any(|it| it.listener.contains(&wanted))
+    };
+    let keys = KEYS.iter().filter(|key| SECTIONS.contains(&key.section));
+    let mut missing: Vec<String> = keys
+        .map(|key| key.full_name())
+        .filter(|name| !is_set(name))
+        .collect();
+    let keys = LISTENER_KEYS.iter().map(|key| key.name);
+    let keys = keys.filter(|name| !SOCKET_KEYS.contains(name) && !is_listeners(name));
+    missing.extend(keys.map(|name| format!("listener.{name}")));
+    assert!(missing.is_empty(), "no conversation sets {missing:?}");
 }
 
 #[test]
