@@ -56,6 +56,16 @@ impl Shard {
         let mut targets = std::mem::take(&mut self.targets);
         self.index.matches(topic_name, &mut matched);
         self.merge_targets(&matched, publisher, &mut targets);
+        if let Some(publisher) = publisher
+            && message.retain()
+            && self
+                .sessions
+                .get(publisher)
+                .is_some_and(|session| session.retained_lookups > 0)
+        {
+            // No Local keeps it from the publisher, and so must its own lookup.
+            self.note_for_lookups(publisher, message);
+        }
         for target in &targets {
             self.deliver(now, target, message);
         }

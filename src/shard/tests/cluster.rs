@@ -49,6 +49,11 @@ impl Cluster {
 
     /// A 3.1.1 client with a persistent session at the given shard.
     pub(super) fn connect(&mut self, shard: usize, name: &str) -> Client {
+        self.connect_with_level(shard, name, 4)
+    }
+
+    /// The same with another protocol level of 3.1.1: 0x84 is a bridge's.
+    pub(super) fn connect_with_level(&mut self, shard: usize, name: &str, level: u8) -> Client {
         let origin = ConnectionOrigin {
             peer: None,
             listener: 0,
@@ -58,7 +63,8 @@ impl Cluster {
             .unwrap();
         let client = Client { shard, id };
         let client_id = self.text_at(shard, name);
-        let connect = [&b"\0\x04MQTT\x04\0\0\0"[..], &string(&client_id)].concat();
+        let head = [&b"\0\x04MQTT"[..], &[level, 0, 0, 0]].concat();
+        let connect = [head, string(&client_id)].concat();
         self.feed(client, &packet(0x10, &connect));
         assert_eq!(self.received(client)[..2], [0x20, 2]);
         client

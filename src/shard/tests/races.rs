@@ -122,3 +122,26 @@ fn retained_message_does_not_follow_a_newer_live_one_that_came_before_sub_ack() 
     let retained = publish(1, &topic_name, "new");
     assert_eq!(cluster.received(subscriber), retained);
 }
+
+/// A retained message that the subscriber publishes itself while its lookup is on the way comes
+/// neither live nor as a retained one [MQTT-3.8.3-3].
+#[test]
+fn no_local_holds_for_a_lookup_under_way() {
+    let mut cluster = Cluster::new(2);
+    let topic = cluster.text_at(1, "own");
+    let bridge = cluster.connect_with_level(0, "bridge", 0x84);
+    cluster.feed(bridge, &subscribe("#", 0));
+    let mut held = cluster.hold(0);
+    cluster.deliver(&mut held, 1);
+    let mut held = cluster.hold(1);
+    cluster.deliver(&mut held, 0);
+    assert_eq!(cluster.received(bridge), SUB_ACK_0);
+    cluster.feed(bridge, &publish(1, &topic, "x"));
+    cluster.settle();
+    assert_eq!(cluster.received(bridge), NOTHING);
+
+    let other = cluster.connect(1, "other");
+    cluster.feed(other, &subscribe("#", 0));
+    cluster.settle();
+    assert!(cluster.received(other).ends_with(b"x"), "it is stored");
+}
