@@ -178,6 +178,7 @@ fn check_layout(publish: &Publish<'_>, version: ProtocolVersion) {
             }),
             subscription_identifiers: &[7, 300],
             message_expiry_interval_s: publish.properties.message_expiry_interval_s,
+            mount_bytes: 0,
         };
         check_receiver(publish, &message, &head, version);
     }

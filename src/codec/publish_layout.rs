@@ -25,6 +25,8 @@ pub struct PublishHead<'a> {
     pub subscription_identifiers: &'a [u32],
     /// What is left of it; 5.0 only.
     pub message_expiry_interval_s: Option<u32>,
+    /// How many bytes of the topic name are kept from the receiver: its listener's mount point.
+    pub mount_bytes: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +57,10 @@ impl PublishHead<'_> {
     fn topic_name<'m>(&self, message: &'m Message, version: ProtocolVersion) -> &'m [u8] {
         match self.topic_alias {
             Some(alias) if version.is_v5() && !alias.send_name => &[],
-            _ => message.topic_name_bytes(),
+            _ => {
+                let name = message.topic_name_bytes();
+                name.get(usize::from(self.mount_bytes)..).unwrap_or(name)
+            }
         }
     }
 }

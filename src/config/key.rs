@@ -117,6 +117,25 @@ pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
             of: |listener| listener.limits.check_payload_format,
         },
     },
+    Key {
+        section: LISTENER,
+        name: "mount_point",
+        meaning: "stands before all topics of these clients, unseen by them, such as \"tenant/\"; \
+                  empty: nothing",
+        value: Value::Text {
+            allowed: "must be at most 1024 bytes of a topic name, without + and #, not below $",
+            integer_too: false,
+            put: |listener, text| {
+                let is_name = !text.contains(['+', '#', '\0']) && !text.starts_with('$');
+                if text.len() > 1024 || !is_name {
+                    return Err("");
+                }
+                listener.limits.mount_point = text.to_owned();
+                Ok(())
+            },
+            of: |listener| listener.limits.mount_point.clone(),
+        },
+    },
 ];
 
 /// A number that goes into a field of `limits` as it is.

@@ -34,12 +34,15 @@ pub struct ListenerLimits {
     pub qos_max: u8,
     /// Whether a payload that says it is UTF-8 is looked at.
     pub check_payload_format: bool,
+    /// Stands before every topic name and filter of its clients, unseen by them; empty: nothing.
+    pub mount_point: String,
 }
 
 impl ListenerLimits {
     pub const DEFAULT: Self = Self {
         qos_max: 2,
         check_payload_format: false,
+        mount_point: String::new(),
     };
 }
 
@@ -217,8 +220,8 @@ impl Limits {
     /// What the listener with this number allows.
     #[must_use]
     pub fn listener(&self, number: u16) -> &ListenerLimits {
-        let listener = self.listeners.get(usize::from(number));
-        listener.unwrap_or(&ListenerLimits::DEFAULT)
+        static DEFAULT: ListenerLimits = ListenerLimits::DEFAULT;
+        self.listeners.get(usize::from(number)).unwrap_or(&DEFAULT)
     }
 
     /// Divides what is configured per process (connections, sessions, retained, reassembly) among

@@ -244,7 +244,8 @@ fn listener_problems_are_said() {
          [[listener]]\nbind = \"tcp://127.0.0.1:1\"\n",
         &[
             "r.toml:3:1: listener.tls: unknown key, known in this section are bind, \
-             max_connections, allow_anonymous, backlog, max_qos, check_payload_format",
+             max_connections, allow_anonymous, backlog, max_qos, check_payload_format, \
+             mount_point",
             "r.toml:5:8: listener.bind: tcp://127.0.0.1:1 is listened on already",
         ],
     );
@@ -374,7 +375,7 @@ fn problems_from_outside_name_the_flag_or_variable() {
          65535, is \"0\"",
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.tls: unknown key, known in this \
          section are bind, max_connections, allow_anonymous, backlog, max_qos, \
-         check_payload_format",
+         check_payload_format, mount_point",
         &exposed,
     ];
     assert_eq!(problems_of(&sources), expected);

@@ -22,6 +22,7 @@ use alias::{InboundAliases, OutboundAliases};
 use handshake::Negotiated;
 use open_lookups::OpenLookups;
 use origin::ConnectionOrigin;
+use std::rc::Rc;
 use std::time::Duration;
 use transmit::{Transmit, TransmitPool};
 
@@ -77,6 +78,8 @@ pub struct Connection {
     pub partial: Vec<u8>,
     /// Total length of the incomplete packet in `partial` as far as it is known.
     pub partial_needed: usize,
+    /// Stands before all topics of the listener's clients, unseen by them.
+    pub mount_point: Option<Rc<str>>,
     pub inbound_aliases: Option<Box<InboundAliases>>,
     pub outbound_aliases: Option<Box<OutboundAliases>>,
     pub pending_acks: PendingAcks,
@@ -118,6 +121,7 @@ impl Connection {
             timer: None,
             partial: Vec::new(),
             partial_needed: 0,
+            mount_point: None,
             inbound_aliases: None,
             outbound_aliases: None,
             pending_acks: PendingAcks::default(),
@@ -173,6 +177,18 @@ impl Connection {
     /// The end of the bytes to send.
     pub(crate) fn send_queue(&mut self, pool: &mut TransmitPool) -> &mut Transmit {
         self.send.get_or_insert_with(|| pool.take())
+    }
+
+    /// How many bytes of a topic name are kept from the client. A subscription that it made through
+    /// another listener may match names that do not begin with the mount point.
+    #[must_use]
+    pub fn mount_bytes(&self, topic_name: &[u8]) -> u16 {
+        match &self.mount_point {
+            Some(mount_point) if topic_name.starts_with(mount_point.as_bytes()) => {
+                u16::try_from(mount_point.len()).unwrap_or(0)
+            }
+            _ => 0,
+        }
     }
 
     /// Hands the bytes to the driver, unless it still holds some.

@@ -4,6 +4,7 @@ use super::Shard;
 use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter;
+use super::mount::mounted_name;
 use super::snapshot::will_fields;
 use super::sys::is_reserved;
 use crate::base::ids::ConnectionId;
@@ -377,6 +378,7 @@ impl Shard {
         connect: &Connect<'_>,
         negotiated: &Negotiated,
     ) {
+        let mount_point = self.mount_point(id);
         let Self {
             sessions,
             connections,
@@ -395,7 +397,8 @@ impl Shard {
         session.on_connected(id);
         connection.carried_inbound = u16::try_from(session.inbound.len()).unwrap_or(u16::MAX);
         session.expiry_interval_s = negotiated.session_expiry_interval_s;
-        session.will = will_of(connect);
+        connection.mount_point = mount_point;
+        session.will = will_of(connect, connection.mount_point.as_deref());
         connection.establish(session_index, negotiated);
         self.clients_connected += 1;
     }
@@ -469,14 +472,14 @@ impl Shard {
     }
 }
 
-fn will_of(connect: &Connect<'_>) -> Option<Box<Will>> {
+fn will_of(connect: &Connect<'_>, mount_point: Option<&str>) -> Option<Box<Will>> {
     let will = connect.will.as_ref()?;
     let mut properties = Vec::new();
     for run in will.properties.forwardable() {
         properties.extend_from_slice(run);
     }
     Some(Box::new(Will {
-        topic_name: will.topic.into(),
+        topic_name: mounted_name(mount_point, will.topic).into(),
         properties: properties.into(),
         payload: will.payload.into(),
         qos: will.qos,

@@ -28,6 +28,7 @@ pub mod interface;
 mod invariants;
 mod journal;
 mod lookup;
+mod mount;
 pub mod outbox;
 mod outgoing;
 mod peer;
@@ -69,6 +70,7 @@ use outbox::Link;
 use peer_batch::PeerBatch;
 use retained::Retained;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use subscribe::Barriers;
 use subscription::Subscription;
 use sys::Sys;
@@ -106,6 +108,7 @@ pub struct Shard {
     lookups: Lookups,
     authentications: Authentications,
     sys: Sys,
+    mount_points: Box<[Option<Rc<str>>]>,
     /// Connections past their CONNACK.
     clients_connected: u32,
     /// One per shard; the own entry is never used.
@@ -163,6 +166,7 @@ impl Shard {
             lookups: Lookups::new(seed),
             authentications: Authentications::new(seed),
             sys: Sys::default(),
+            mount_points: mount::mount_points(&limits),
             clients_connected: 0,
             links: (0..shard_count).map(|_| Link::default()).collect(),
             journal: Journal::new(),

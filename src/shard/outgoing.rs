@@ -255,6 +255,7 @@ impl<'a> Outgoing<'a> {
             .flatten();
         let head = PublishHead {
             packet_id,
+            mount_bytes: connection.mount_bytes(message.topic_name_bytes()),
             ..self.head(message.expires_at().map(|_| 0))
         };
         publish_bytes(message, &head, connection.version) <= maximum
@@ -269,6 +270,7 @@ impl<'a> Outgoing<'a> {
             topic_alias: None,
             subscription_identifiers: &self.delivery.subscription_identifiers,
             message_expiry_interval_s,
+            mount_bytes: 0,
         }
     }
 
@@ -282,6 +284,7 @@ impl<'a> Outgoing<'a> {
     ) {
         let message = &self.delivery.message;
         let mut head = self.head(remaining_expiry_s(now, message));
+        head.mount_bytes = connection.mount_bytes(message.topic_name_bytes());
         let version = connection.version;
         if version == ProtocolVersion::V5
             && let Some(aliases) = &mut connection.outbound_aliases

@@ -5,6 +5,7 @@ use super::Shard;
 use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter as JournalWaiter;
+use super::mount::mounted_name;
 use super::outbox::{Link, Waiter};
 use super::sys::is_reserved;
 use crate::base::hash::HomeKey;
@@ -56,6 +57,9 @@ impl Shard {
             }
             Err(error) => return self.fail(now, id, error),
         };
+        let mount_point = self.mount_point(id);
+        let hides_names = mount_point.is_some() && topic_name.starts_with('$');
+        let topic_name = &*mounted_name(mount_point.as_deref(), topic_name);
         if let Err(error) = self.publish_allowed(id, publish, topic_name) {
             return self.fail(now, id, error);
         }
@@ -72,7 +76,7 @@ impl Shard {
                 Admission::Refused(error) => return self.fail(now, id, error),
             }
         }
-        if is_reserved(topic_name) {
+        if is_reserved(topic_name) || hides_names {
             self.counters.publishes_denied += 1;
             return self.publish_refused(id, session, publish, ReasonCode::NotAuthorized);
         }

@@ -4,6 +4,7 @@
 use super::Shard;
 use super::input::Flow;
 use super::journal::Waiter;
+use super::mount::mounted_filter;
 use super::peer_batch::ShardMessage;
 use super::subscription::Subscription;
 use super::sys::SYS_PREFIX;
@@ -11,7 +12,7 @@ use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::codec::{
     PacketId, ProtocolError, ProtocolVersion, QosLevel, ReasonCode, RetainHandling, Subscribe,
-    SubscribeFilter, Unsubscribe,
+    SubscribeFilter, SubscriptionOptions, Unsubscribe,
 };
 use crate::connection::open_lookups::NoteNumber;
 use crate::journal::Record;
@@ -120,12 +121,17 @@ impl Shard {
         }
         let mut codes = SmallVec::new();
         let mut lookups = Vec::new();
+        let mount_point = self.mount_point(id);
         for (position, filter) in subscribe.filters().enumerate() {
             let identifier = subscribe.subscription_identifier;
             let code = if position >= LOOKUPS_PER_CONNECTION_MAX {
                 Err(ReasonCode::QuotaExceeded)
             } else {
-                let filter = self.as_granted(id, filter);
+                let topic_filter = mounted_filter(mount_point.as_deref(), filter.topic_filter);
+                let filter = SubscribeFilter {
+                    topic_filter: &topic_filter,
+                    options: self.as_granted(id, filter.options),
+                };
                 self.subscribe(session, &filter, identifier, &mut lookups)
             };
             codes.push(self.sub_ack_code(id, filter.options.qos, code));
@@ -183,18 +189,17 @@ impl Shard {
 
     /// The options that a subscription gets: not more QoS than the connection has, and what a
     /// Mosquitto bridge of 3.x cannot say itself.
-    fn as_granted<'a>(
+    fn as_granted(
         &self,
         id: ConnectionId,
-        mut filter: SubscribeFilter<'a>,
-    ) -> SubscribeFilter<'a> {
+        mut options: SubscriptionOptions,
+    ) -> SubscriptionOptions {
         if let Some(connection) = self.connection(id) {
-            let options = &mut filter.options;
             options.qos = options.qos.min(connection.qos_max);
             options.no_local |= connection.is_bridge;
             options.retain_as_published |= connection.is_bridge;
         }
-        filter
+        options
     }
 
     /// One filter into the index; Ok: the granted QoS.
@@ -351,8 +356,10 @@ impl Shard {
         unsubscribe: &Unsubscribe<'_>,
     ) -> Flow {
         let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
+        let mount_point = self.mount_point(id);
         for topic_filter in unsubscribe.filters() {
-            let code = match self.unsubscribe(session_index, topic_filter) {
+            let topic_filter = mounted_filter(mount_point.as_deref(), topic_filter);
+            let code = match self.unsubscribe(session_index, &topic_filter) {
                 Some(()) => ReasonCode::Success,
                 None => ReasonCode::NoSubscriptionExisted,
             };

@@ -22,8 +22,9 @@ use crate::topic::names::matches;
 /// The tree that only the broker writes.
 pub(super) const SYS_PREFIX: &str = "$SYS/";
 
-/// What a client may say below `$SYS/` all the same: whether a bridge of this name is there. Mosquitto's
-/// bridges do, as a retained message and as their will, and do not connect where it is refused.
+/// What a client may say below `$SYS/` all the same: whether a bridge of this name is there.
+/// Mosquitto's bridges do, as a retained message and as their will, and do not connect where it is
+/// refused.
 const BRIDGE_STATE: (&str, &str) = ("$SYS/broker/connection/", "/state");
 
 /// Whether a topic is the broker's own, so that clients do not publish to it.

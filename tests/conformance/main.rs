@@ -44,6 +44,7 @@ const TABLES: &[(&str, &str)] = &[
     ("retained", include_str!("retained.txt")),
     ("errors", include_str!("errors.txt")),
     ("auth", include_str!("auth.txt")),
+    ("mount", include_str!("mount.txt")),
     ("limits", include_str!("limits.txt")),
     ("sys", include_str!("sys.txt")),
     ("old_versions", include_str!("old_versions.txt")),

@@ -66,6 +66,7 @@ fn heads() -> Vec<PublishHead<'static>> {
                         topic_alias,
                         subscription_identifiers,
                         message_expiry_interval_s,
+                        mount_bytes: 0,
                     });
                 }
             }
