@@ -2,10 +2,12 @@
 
 use super::Shard;
 use super::interface::{CloseCause, ConnectionOrigin, ReadVerdict, ShardSettings};
+use crate::auth::method::{Exchange, Method, Methods, Step};
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
-use crate::config::limits::Limits;
+use crate::config::limits::{Limits, ListenerLimits, QueueFullPolicy};
+use std::sync::Arc;
 use std::time::Duration;
 
 const CONNECTIONS_MAX: usize = 4;
@@ -33,6 +35,15 @@ pub fn exercise_connection(bytes: &[u8]) {
         send_queue_bytes_max: 1024,
         reassembly_bytes_max: 4096,
         subscriptions_per_session_max: 6,
+        queue_full: QueueFullPolicy::Reject,
+        listeners: vec![
+            ListenerLimits::DEFAULT,
+            ListenerLimits {
+                qos_max: 1,
+                check_payload_format: true,
+                mount_point: "m/".to_owned(),
+            },
+        ],
         ..Limits::default()
     };
     let settings = ShardSettings {
@@ -49,11 +60,40 @@ pub fn exercise_connection(bytes: &[u8]) {
         open: Vec::new(),
         sent_bytes: 0,
     };
+    let methods = vec![Arc::new(Questions) as Arc<dyn Method>];
+    world
+        .shard
+        .set_authentication_methods(Methods::new(methods));
     let mut rest = bytes;
     while let [action, choice, tail @ ..] = rest {
         rest = world.act(*action, *choice, tail);
         world.drain(*choice);
         world.shard.assert_invariants();
+        world.shard.assert_no_message_is_lost();
+    }
+}
+
+/// An authentication method whose exchange the client's own bytes steer.
+#[derive(Debug)]
+struct Questions;
+
+impl Method for Questions {
+    fn name(&self) -> &'static str {
+        "q"
+    }
+
+    fn begin(&self) -> Box<dyn Exchange> {
+        Box::new(Self)
+    }
+}
+
+impl Exchange for Questions {
+    fn step(&mut self, data: Option<&[u8]>) -> Step {
+        match data {
+            None | Some([]) => Step::Refused,
+            Some([first, ..]) if first % 2 == 0 => Step::Done(vec![*first; usize::from(*first)]),
+            Some([first, ..]) => Step::Continue(vec![*first; usize::from(*first)]),
+        }
     }
 }
 
@@ -63,7 +103,7 @@ impl World {
         let length = usize::from(choice % 32).min(tail.len());
         let (raw, rest) = tail.split_at(length);
         let topic = [b't', b'0' + choice % 3];
-        match action % 12 {
+        match action % 15 {
             0 => self.open(),
             1 => self.feed(choice, &connect(5, choice)),
             2 => self.feed(choice, &connect(4, choice)),
@@ -72,7 +112,12 @@ impl World {
                 return rest;
             }
             4 => {
-                let filter: &[u8] = if choice & 4 == 0 { &topic } else { b"#" };
+                let filter: &[u8] = match choice & 0x24 {
+                    0 => &topic,
+                    4 => b"#",
+                    0x20 => b"$SYS/broker/clients/+",
+                    _ => b"$SYS/#",
+                };
                 let options = [(choice % 3) | (choice & 0x10)];
                 let body = [&[0, choice, 0][..], &length_of(filter), filter, &options].concat();
                 self.feed(choice, &packet(0x82, &body));
@@ -91,6 +136,18 @@ impl World {
             7 => self.feed(choice, &[0xe0, 0]),
             8 => self.feed(choice, &[0xc0, 0]),
             9 => self.cut(choice),
+            12 => self.feed(choice, &connect_with_method(choice)),
+            13 => {
+                let reason_code = 0x18 + choice % 3;
+                let body = [&[reason_code, 8][..], &method_and_data(choice)].concat();
+                self.feed(choice, &packet(0xf0, &body));
+            }
+            14 => {
+                let properties = [2, 1, 1];
+                let body = [&length_of(&topic)[..], &topic, &properties, raw].concat();
+                self.feed(choice, &packet(0x30 | choice & 1, &body));
+                return rest;
+            }
             10 => self.now = self.now + Duration::from_secs(u64::from(choice)),
             _ => {
                 let body = [&[0, choice, 0][..], &length_of(&topic), &topic].concat();
@@ -104,7 +161,7 @@ impl World {
         if self.open.len() < CONNECTIONS_MAX {
             let origin = ConnectionOrigin {
                 peer: None,
-                listener: 0,
+                listener: u16::from(self.open.len() > 2),
             };
             self.open
                 .extend(self.shard.on_connection_opened(self.now, origin));
@@ -178,6 +235,20 @@ fn connect(level: u8, choice: u8) -> Vec<u8> {
     let client_id = [0, 1, b'a' + choice % 4];
     let start = [0, 4, b'M', b'Q', b'T', b'T', level, clean, 0, choice];
     packet(0x10, &[&start[..], properties, &client_id].concat())
+}
+
+/// Eight bytes of properties.
+fn method_and_data(choice: u8) -> [u8; 8] {
+    [0x15, 0, 1, b'q', 0x16, 0, 1, choice]
+}
+
+fn connect_with_method(choice: u8) -> Vec<u8> {
+    let start = [0, 4, b'M', b'Q', b'T', b'T', 5, choice & 2, 0, choice, 8];
+    let client_id = [0, 1, b'a' + choice % 4];
+    packet(
+        0x10,
+        &[&start[..], &method_and_data(choice), &client_id].concat(),
+    )
 }
 
 fn length_of(text: &[u8]) -> [u8; 2] {
