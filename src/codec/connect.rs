@@ -89,6 +89,21 @@ pub fn peek_version(raw: RawPacket<'_>) -> Option<ProtocolVersion> {
     decode_version(&mut reader).ok().map(|(version, _)| version)
 }
 
+/// The version in which a CONNECT is answered that cannot be read to its end. What calls itself
+/// newer than 5.0 can read 5.0, if anything; everything else that is unknown gets the answer of
+/// 3.1.1. `None`: it has no level.
+#[must_use]
+pub fn answer_version(raw: RawPacket<'_>) -> Option<ProtocolVersion> {
+    const NEWEST: u8 = ProtocolVersion::V5 as u8;
+    let mut reader = Reader::new(raw.body);
+    reader.binary().ok()?;
+    Some(match (peek_version(raw), reader.u8().ok()?) {
+        (Some(version), _) => version,
+        (None, NEWEST..ProtocolVersion::BRIDGE_BIT) => ProtocolVersion::V5,
+        (None, _) => ProtocolVersion::V311,
+    })
+}
+
 /// Decodes a CONNECT in the version that it names itself.
 ///
 /// # Errors

@@ -39,7 +39,8 @@ pub use ack::{Ack, AckKind, decode_ack, encode_ack};
 pub use auth::{Auth, encode_auth};
 pub use conn_ack::{ConnAck, ConnAckProperties, conn_ack_return_code, encode_conn_ack};
 pub use connect::{
-    Connect, ConnectProperties, Will, WillProperties, decode_connect, encode_connect, peek_version,
+    Connect, ConnectProperties, Will, WillProperties, answer_version, decode_connect,
+    encode_connect, peek_version,
 };
 pub use disconnect::{Disconnect, encode_disconnect};
 pub use frame::{Frame, RawPacket, frame};

@@ -11,7 +11,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
     ConnAck, ConnAckProperties, Connect, PACKET_BYTES_MAX, Packet, ProtocolError, ProtocolVersion,
-    RawPacket, ReasonCode, decode_connect, encode_conn_ack, encoded_bytes, peek_version,
+    RawPacket, ReasonCode, answer_version, decode_connect, encode_conn_ack, encoded_bytes,
 };
 use crate::config::limits::{Limits, Redirect};
 use crate::connection::handshake::{Negotiated, conn_ack_properties, negotiate, wants_reasons};
@@ -54,8 +54,7 @@ impl Refused {
         }
     }
 
-    /// Appends the CONNACK. A level that is neither 3, 4 nor 5 is answered in the manner of 3.1.1,
-    /// which every client can read; in 3.x there is an answer only if there is a return code.
+    /// Appends the CONNACK; in 3.x there is one only if there is a return code for the reason.
     fn answer(&self, error: ProtocolError, server_reference: &str, out: &mut Vec<u8>) {
         let mut conn_ack = ConnAck {
             session_present: false,
@@ -125,7 +124,7 @@ impl Shard {
             self.close_connection(now, id, cause);
             return Flow::Closed;
         }
-        let version = peek_version(raw);
+        let version = answer_version(raw);
         let connect = match decode_connect(raw) {
             Ok(connect) => connect,
             Err(error) => return self.refuse_connect(now, id, Refused::unread(version), error),

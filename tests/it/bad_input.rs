@@ -185,7 +185,7 @@ fn first_packet_must_be_a_good_connect() {
         (
             "unknown level",
             connect(9, 0x02, 0, &[], "x"),
-            &[0x20, 2, 0, 1],
+            &[0x20, 3, 0, 0x84, 0],
         ),
         (
             "no identifier, not clean",
