@@ -18,7 +18,7 @@ pub enum Frame<'a> {
     Complete(RawPacket<'a>),
 }
 
-/// One whole packet, not yet decoded.
+/// One whole packet, not yet decoded; made by [`frame`] alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RawPacket<'a> {
     pub first_byte: u8,
@@ -134,12 +134,11 @@ const fn check_publish_flags(flags: u8) -> Result<(), ProtocolError> {
     Ok(())
 }
 
-/// The checks of the fixed header that need the version.
+/// The checks of the fixed header that need the version; [`frame`] has done the others.
 pub(super) fn check_fixed_header(
     version: ProtocolVersion,
     raw: RawPacket<'_>,
 ) -> Result<PacketType, ProtocolError> {
-    check_first_byte(raw.first_byte)?;
     let packet_type = raw
         .packet_type()
         .ok_or(ProtocolError::malformed("packet type 0"))?;

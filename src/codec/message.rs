@@ -73,8 +73,10 @@ impl Message {
             .reserve(parts.topic_name.len() + parts.properties.bytes() + parts.payload.len());
         self.body.extend_from_slice(parts.topic_name);
         self.properties_start = self.body_end();
-        for run in parts.properties.clone() {
-            self.body.extend_from_slice(run);
+        if !parts.properties.is_empty() {
+            for run in parts.properties.clone() {
+                self.body.extend_from_slice(run);
+            }
         }
         self.payload_start = self.body_end();
         self.body.extend_from_slice(parts.payload);

@@ -57,7 +57,7 @@ pub use property_view::{
 pub use protocol::{PacketId, PacketType, ProtocolError, ProtocolVersion, QosLevel, Sender};
 pub use publish::{Publish, PublishProperties, decode_publish, encode_publish};
 pub use publish_layout::{
-    PublishHead, TopicAliasUse, encode_publish_head, publish_bytes, publish_tail,
+    PublishCopy, PublishHead, TopicAliasUse, encode_publish_head, publish_bytes, publish_tail,
 };
 pub use reason_code::ReasonCode;
 pub use sub_ack::{SubAck, encode_sub_ack, encode_unsub_ack};

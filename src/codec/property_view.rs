@@ -168,6 +168,11 @@ impl<'a> ForwardableRuns<'a> {
         }
     }
 
+    /// Certainly none; false says nothing.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Sum of the lengths of all runs.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -53,6 +53,17 @@ impl Part for HeadProperties<'_> {
 }
 
 impl PublishHead<'_> {
+    /// Does it say something that other receivers of the message are not told, the packet
+    /// identifier aside?
+    #[must_use]
+    pub const fn is_own(&self) -> bool {
+        self.dup
+            || self.topic_alias.is_some()
+            || !self.subscription_identifiers.is_empty()
+            || self.message_expiry_interval_s.is_some()
+            || self.mount_bytes > 0
+    }
+
     /// The topic name as this receiver gets it.
     fn topic_name<'m>(&self, message: &'m Message, version: ProtocolVersion) -> &'m [u8] {
         match self.topic_alias {
@@ -106,6 +117,41 @@ pub fn encode_publish_head(
     if let Some(properties_length) = layout.properties_length {
         out.put_length(properties_length);
         HeadProperties(head).write(out);
+    }
+}
+
+/// A whole PUBLISH for receivers that differ in nothing but the packet identifier.
+#[derive(Debug, Default)]
+pub struct PublishCopy {
+    bytes: Vec<u8>,
+    packet_id_start: usize,
+}
+
+impl PublishCopy {
+    /// Encodes the packet; `head` must not be [`PublishHead::is_own`]. For the size see
+    /// [`encode_publish_head`].
+    pub fn encode(&mut self, message: &Message, head: &PublishHead<'_>, version: ProtocolVersion) {
+        self.bytes.clear();
+        encode_publish_head(message, head, version, &mut self.bytes);
+        let behind_packet_id = if version.is_v5() {
+            variable_integer_bytes(message.properties().len())
+        } else {
+            0
+        };
+        self.packet_id_start = self.bytes.len() - behind_packet_id - 2;
+        self.bytes.extend_from_slice(publish_tail(message, version));
+    }
+
+    /// Appends the packet with this identifier, which is there exactly when it was at
+    /// [`Self::encode`].
+    pub fn append(&self, packet_id: Option<PacketId>, out: &mut Vec<u8>) {
+        let start = out.len() + self.packet_id_start;
+        out.extend_from_slice(&self.bytes);
+        if let Some(packet_id) = packet_id
+            && let Some(place) = out.get_mut(start..start + 2)
+        {
+            place.copy_from_slice(&packet_id.get().to_be_bytes());
+        }
     }
 }
 

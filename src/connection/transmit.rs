@@ -9,6 +9,9 @@ const CHUNK_BYTES: usize = 4096;
 /// A tail of at least this size is sent from the message itself instead of being copied: below
 /// it a copy is cheaper than one more piece for the kernel to gather.
 const SHARED_TAIL_BYTES_MIN: usize = 2048;
+/// A packet of at most this size is written into a chunk in one piece; the chunk before it may keep
+/// as many bytes unused.
+pub(crate) const CONTIGUOUS_BYTES_MAX: usize = 512;
 /// Chunks kept for the next turn (4 MiB); more are given back to the allocator.
 const POOL_CHUNKS_MAX: usize = 1024;
 /// Empty lists kept for the next turn.
@@ -76,6 +79,34 @@ impl Transmit {
             self.sent = 0;
             self.sent_segments += 1;
         }
+    }
+
+    /// Lets `encode` write at most `bytes_max` bytes to the end, without a detour over another
+    /// buffer; returns how many there were. `bytes_max` is at most [`CONTIGUOUS_BYTES_MAX`], so
+    /// that little of a chunk stays unused.
+    pub(crate) fn append_with(
+        &mut self,
+        bytes_max: usize,
+        pool: &mut TransmitPool,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
+        debug_assert!(bytes_max <= CONTIGUOUS_BYTES_MAX);
+        let has_room = match self.segments.back() {
+            Some(Segment::Chunk(chunk)) => chunk.len() + bytes_max <= CHUNK_BYTES,
+            _ => false,
+        };
+        if !has_room {
+            self.segments.push_back(Segment::Chunk(pool.chunk()));
+        }
+        let Some(Segment::Chunk(chunk)) = self.segments.back_mut() else {
+            return 0;
+        };
+        let before = chunk.len();
+        encode(chunk);
+        let bytes = chunk.len() - before;
+        debug_assert!(bytes <= bytes_max);
+        self.bytes += bytes;
+        bytes
     }
 
     /// Copies `bytes` to the end.

@@ -170,6 +170,18 @@ impl Outbound {
         packet_id
     }
 
+    /// What was put in flight last.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Inflight> {
+        self.inflight.back()
+    }
+
+    /// Does anything wait for the window or the socket?
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.unsent > 0 || !self.queue.is_empty()
+    }
+
     /// An unused identifier. There is one: fewer than 65,535 are in use.
     fn next_packet_id(&mut self) -> PacketId {
         loop {
@@ -208,6 +220,15 @@ impl Outbound {
         }
         let first = self.inflight.front()?.packet_id.get();
         let distance = |id: u16| id.wrapping_sub(first);
+        // As long as none in between was left out, the distance is the position.
+        let likely = usize::from(distance(packet_id.get()));
+        if self
+            .inflight
+            .get(likely)
+            .is_some_and(|entry| entry.packet_id == packet_id)
+        {
+            return Some(likely);
+        }
         self.inflight
             .binary_search_by_key(&distance(packet_id.get()), |entry| {
                 distance(entry.packet_id.get())
@@ -375,6 +396,12 @@ impl Outbound {
     /// What waits behind those in flight, oldest first.
     pub fn queued(&self) -> impl Iterator<Item = &Delivery> {
         self.queue.iter()
+    }
+
+    /// What was put into the queue last, if it still waits.
+    #[must_use]
+    pub fn newest_queued(&self) -> Option<&Delivery> {
+        self.queue.back()
     }
 
     /// A QoS 2 message in flight whose PUBREC has not come.

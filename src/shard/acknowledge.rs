@@ -4,11 +4,13 @@ use super::Shard;
 use super::answer::encode_publish_ack;
 use super::input::Flow;
 use super::journal::Waiter;
+use super::outgoing::ACK_BYTES_MAX;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
     Ack, AckKind, PacketId, ProtocolError, ProtocolVersion, ReasonCode, encode_ack,
 };
+use crate::connection::acknowledge::PendingAck;
 use crate::journal::Record;
 use crate::session::outbound::Acknowledged;
 
@@ -38,13 +40,24 @@ impl Shard {
         let version = connection.version;
         let session = connection.session();
         while let Some(ack) = connection.pending_acks.pop_ready() {
-            if ack.kind == AckKind::PubRec
-                && ack.reason_code.is_error()
+            let PendingAck {
+                kind,
+                packet_id,
+                reason_code,
+                ..
+            } = ack;
+            if !reason_code.is_error() {
+                let ack = Ack::new(packet_id, reason_code);
+                wire.enqueue_within(ACK_BYTES_MAX, id, connection, |out| {
+                    encode_ack(kind, &ack, version, out);
+                });
+                continue;
+            }
+            if kind == AckKind::PubRec
                 && version == ProtocolVersion::V5
                 && let Some(session) = session.and_then(|index| sessions.get_mut(index))
             {
                 // The exchange ends here, its identifier is free [MQTT-4.3.3-9]: as for PUBCOMP.
-                let packet_id = ack.packet_id;
                 let known = session.inbound.release(packet_id);
                 let session = session.journal_number;
                 if known && session != 0 {
@@ -52,16 +65,16 @@ impl Shard {
                     if !journal.all_is_durable() {
                         journal.wait(Waiter::Ack(OwedAck {
                             connection: id,
-                            kind: ack.kind,
+                            kind,
                             packet_id,
-                            reason_code: ack.reason_code,
+                            reason_code,
                         }));
                         continue;
                     }
                 }
             }
             wire.enqueue_for(id, connection, |connection, out| {
-                encode_publish_ack(connection, ack.kind, ack.packet_id, ack.reason_code, out);
+                encode_publish_ack(connection, kind, packet_id, reason_code, out);
             });
         }
         if connection.paused {
@@ -113,18 +126,24 @@ impl Shard {
         self.enqueue_ack(owed.connection, owed.kind, owed.packet_id, owed.reason_code);
     }
 
-    fn enqueue_ack(
+    /// An acknowledgement that nothing has to wait for and that explains nothing.
+    pub(super) fn enqueue_ack(
         &mut self,
         id: ConnectionId,
         kind: AckKind,
         packet_id: PacketId,
         reason_code: ReasonCode,
     ) {
-        let version = self
-            .connection(id)
-            .map_or(ProtocolVersion::V311, |connection| connection.version);
-        let ack = Ack::new(packet_id, reason_code);
-        self.enqueue(id, |out| encode_ack(kind, &ack, version, out));
+        let Self {
+            connections, wire, ..
+        } = self;
+        if let Some(connection) = connections.get_named_mut(id.index, id.generation) {
+            let ack = Ack::new(packet_id, reason_code);
+            let version = connection.version;
+            wire.enqueue_within(ACK_BYTES_MAX, id, connection, |out| {
+                encode_ack(kind, &ack, version, out);
+            });
+        }
     }
 }
 

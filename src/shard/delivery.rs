@@ -3,14 +3,15 @@
 //! How one PUBLISH is encoded for one client is in `outgoing`.
 
 use super::Shard;
-use super::outgoing::{Desk, Line};
+use super::outgoing::{Desk, Line, Offer};
 use super::subscription::Subscription;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{PacketId, QosLevel, SharedMessage};
 use crate::config::limits::QueueFullPolicy;
-use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
-use crate::session::outbound::{Outbound, QueueLimits};
+use crate::session::delivery::SubscriptionIdentifiers;
+use crate::session::outbound::Outbound;
+use smallvec::smallvec;
 
 /// What the matching subscriptions of one session make of a message.
 #[derive(Clone, Debug)]
@@ -24,6 +25,15 @@ pub(super) struct Target {
 }
 
 impl Target {
+    fn offer<'a>(&'a self, message: &'a SharedMessage) -> Offer<'a> {
+        Offer {
+            message,
+            qos: self.qos.min(message.qos()),
+            retain: self.retain_as_published && message.retain(),
+            subscription_identifiers: &self.subscription_identifiers,
+        }
+    }
+
     /// Another subscription of the same session matches too [MQTT-3.3.4-2], [MQTT-3.3.4-4].
     fn merge(&mut self, subscription: &Subscription) {
         self.qos = self.qos.max(subscription.qos());
@@ -54,8 +64,7 @@ impl Shard {
     ) -> usize {
         let mut matched = std::mem::take(&mut self.matched);
         let mut targets = std::mem::take(&mut self.targets);
-        self.index.matches(topic_name, &mut matched);
-        self.merge_targets(&matched, publisher, &mut targets);
+        let filters = self.index.matches(topic_name, &mut matched);
         if let Some(publisher) = publisher
             && message.retain()
             && self
@@ -66,10 +75,17 @@ impl Shard {
             // No Local keeps it from the publisher, and so must its own lookup.
             self.note_for_lookups(publisher, message);
         }
-        for target in &targets {
-            self.deliver(now, target, message);
-        }
-        let count = targets.len();
+        self.wire.copies.begin(matched.len());
+        let count = if filters > 1 {
+            self.merge_targets(&matched, publisher, &mut targets);
+            for target in &targets {
+                self.deliver(now, target.session, target.offer(message));
+            }
+            targets.len()
+        } else {
+            self.deliver_to_all(now, &matched, publisher, message)
+        };
+        self.wire.copies.end();
         matched.clear();
         targets.clear();
         self.matched = matched;
@@ -90,6 +106,33 @@ impl Shard {
         let matched = self.route_local(now, topic_name, message, publisher);
         let rejects = self.limits.queue_full == QueueFullPolicy::Reject;
         (matched, rejects && self.counters.drops_queue_full > before)
+    }
+
+    /// To the subscribers of one filter: nobody is among them twice, so nothing is merged.
+    fn deliver_to_all(
+        &mut self,
+        now: Instant,
+        matched: &[(u32, Subscription)],
+        publisher: Option<u32>,
+        message: &SharedMessage,
+    ) -> usize {
+        let mut count = 0;
+        for (session, subscription) in matched {
+            // [MQTT-3.8.3-3]
+            if subscription.no_local() && publisher == Some(*session) {
+                continue;
+            }
+            count += 1;
+            let identifier = subscription.identifier();
+            let offer = Offer {
+                message,
+                qos: subscription.qos().min(message.qos()),
+                retain: subscription.retain_as_published() && message.retain(),
+                subscription_identifiers: identifier.as_slice(),
+            };
+            self.deliver(now, *session, offer);
+        }
+        count
     }
 
     /// One target per session, in the order of first match. The session itself remembers its
@@ -119,29 +162,23 @@ impl Shard {
                 session: *index,
                 qos: subscription.qos(),
                 retain_as_published: subscription.retain_as_published(),
-                subscription_identifiers: subscription.identifier().into_iter().collect(),
+                subscription_identifiers: match subscription.identifier() {
+                    None => SubscriptionIdentifiers::new(),
+                    Some(identifier) => smallvec![identifier],
+                },
             });
         }
     }
 
-    fn deliver(&mut self, now: Instant, target: &Target, message: &SharedMessage) {
-        let Some(session) = self.sessions.get(target.session) else {
-            return;
-        };
-        if session.retained_lookups > 0 && message.retain() {
-            self.note_for_lookups(target.session, message);
+    fn deliver(&mut self, now: Instant, session_index: u32, offer: Offer<'_>) {
+        let message = offer.message;
+        if message.retain()
+            && let Some(session) = self.sessions.get(session_index)
+            && session.retained_lookups > 0
+        {
+            self.note_for_lookups(session_index, message);
         }
-        self.offer(
-            now,
-            target.session,
-            Delivery {
-                message: message.clone(),
-                qos: target.qos.min(message.qos()),
-                retain: target.retain_as_published && message.retain(),
-                subscription_identifiers: target.subscription_identifiers.clone(),
-            },
-            WhenSlow::Drop,
-        );
+        self.offer(now, session_index, offer, WhenSlow::Drop);
     }
 
     /// Sends now, or queues, or drops by policy.
@@ -149,21 +186,20 @@ impl Shard {
         &mut self,
         now: Instant,
         session_index: u32,
-        delivery: Delivery,
+        offer: Offer<'_>,
         when_slow: WhenSlow,
     ) {
-        let queue_limits = self.queue_limits();
         let Some((outbound, receiver)) = self.receiver(now, session_index) else {
             return;
         };
         let Receiver { mut desk, line } = receiver;
-        if delivery.qos == QosLevel::AtMostOnce {
+        if offer.qos == QosLevel::AtMostOnce {
             match line {
-                None => desk.drop_offline(delivery),
+                None => desk.drop_offline(),
                 Some(line) if when_slow == WhenSlow::Drop && !desk.can_send_to(&line) => {
-                    desk.drop_slow(delivery);
+                    desk.drop_slow();
                 }
-                Some(mut line) => desk.send_once(&mut line, delivery),
+                Some(mut line) => desk.send_once(&mut line, offer),
             }
             return;
         }
@@ -171,9 +207,9 @@ impl Shard {
             && outbound.can_send(line.connection.window)
             && desk.can_send_to(&line)
         {
-            desk.send_new(&mut line, outbound, delivery);
+            desk.send_new(&mut line, outbound, offer.to_delivery());
         } else {
-            desk.queue(outbound, delivery, &queue_limits);
+            desk.queue(outbound, offer.to_delivery());
         }
     }
 
@@ -193,6 +229,10 @@ impl Shard {
     /// Sends what waits for a session as far as its window and its socket allow: first what was
     /// in flight on an earlier connection, then the queue.
     pub(super) fn pump(&mut self, now: Instant, session_index: u32) {
+        let session = self.sessions.get(session_index);
+        if !session.is_some_and(|session| session.outbound.has_waiting()) {
+            return;
+        }
         let Some((outbound, receiver)) = self.receiver(now, session_index) else {
             return;
         };
@@ -238,7 +278,7 @@ impl Shard {
             session: session_index,
             journal_number: session.journal_number,
             journal: &mut self.journal,
-            send_queue_bytes_max: self.limits.send_queue_bytes_max as usize,
+            limits: &self.limits,
             wire: &mut self.wire,
             messages: &mut self.messages,
             counters: &mut self.counters,
@@ -250,14 +290,6 @@ impl Shard {
             (!connection.awaits_conn_ack).then_some(Line { id, connection })
         });
         Some((&mut session.outbound, Receiver { desk, line }))
-    }
-
-    const fn queue_limits(&self) -> QueueLimits {
-        QueueLimits {
-            messages_max: self.limits.queued_messages_max,
-            bytes_max: self.limits.queued_bytes_max,
-            policy: self.limits.queue_full,
-        }
     }
 }
 

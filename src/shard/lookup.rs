@@ -7,6 +7,7 @@
 
 use super::Shard;
 use super::delivery::WhenSlow;
+use super::outgoing::Offer;
 use super::peer_batch::{RetainedQuery, ShardMessage};
 use super::subscribe::WantedLookup;
 use super::subscription::Subscription;
@@ -15,7 +16,6 @@ use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::SharedMessage;
 use crate::connection::open_lookups::{NoteNumber, OpenLookups};
-use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
 use crate::topic::names::FilterKind;
 use crate::topic::retained::Cursor;
 use std::collections::VecDeque;
@@ -238,16 +238,16 @@ impl Shard {
             return;
         }
         let session = lookup.session;
-        let delivery = Delivery {
+        let identifier = lookup.subscription.identifier();
+        let offer = Offer {
+            message: &message,
             qos: lookup.subscription.qos().min(message.qos()),
             // [MQTT-3.3.1-9]: the RETAIN flag says that it was stored.
             retain: true,
-            subscription_identifiers: SubscriptionIdentifiers::from_iter(
-                lookup.subscription.identifier(),
-            ),
-            message,
+            subscription_identifiers: identifier.as_slice(),
         };
-        self.offer(now, session, delivery, WhenSlow::Keep);
+        self.offer(now, session, offer, WhenSlow::Keep);
+        self.messages.release(message);
     }
 
     /// The slice is over: the same shard goes on, or the next one, or the lookup is done.

@@ -17,6 +17,7 @@ mod acknowledge;
 mod answer;
 mod authenticate;
 mod connect;
+mod copies;
 mod delivery;
 mod directory;
 mod ending;

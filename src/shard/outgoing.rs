@@ -6,13 +6,16 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
     Ack, AckKind, Message, MessagePool, PacketId, ProtocolVersion, PublishHead, QosLevel,
-    ReasonCode, TopicAliasUse, encode_ack, encode_publish_head, publish_bytes,
+    ReasonCode, SharedMessage, TopicAliasUse, encode_ack, encode_publish_head, publish_bytes,
+    publish_tail,
 };
+use crate::config::limits::Limits;
 use crate::connection::Connection;
-use crate::connection::alias::OutboundAlias;
+use crate::connection::alias::{OutboundAlias, OutboundAliases};
+use crate::connection::transmit::CONTIGUOUS_BYTES_MAX;
 use crate::journal::Record;
 use crate::metrics::Counters;
-use crate::session::delivery::Delivery;
+use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
 use crate::session::outbound::{Outbound, QueueLimits};
 use std::hash::Hasher;
 
@@ -24,6 +27,9 @@ const LARGEST_ALIAS: Option<TopicAliasUse> = Some(TopicAliasUse {
 
 /// More than any PUBLISH head adds to topic name, properties and payload, identifiers aside.
 const HEAD_BYTES_MAX: usize = 32;
+const IDENTIFIER_BYTES_MAX: usize = 5;
+/// An acknowledgement without properties.
+pub(super) const ACK_BYTES_MAX: usize = 5;
 
 /// What the shard lends to whoever sends to a client.
 pub(super) struct Desk<'a> {
@@ -32,7 +38,7 @@ pub(super) struct Desk<'a> {
     pub(super) session: u32,
     pub(super) journal_number: u64,
     pub(super) journal: &'a mut Journal,
-    pub(super) send_queue_bytes_max: usize,
+    pub(super) limits: &'a Limits,
     pub(super) wire: &'a mut Wire,
     pub(super) messages: &'a mut MessagePool,
     pub(super) counters: &'a mut Counters,
@@ -47,17 +53,15 @@ pub(super) struct Line<'a> {
 impl Desk<'_> {
     /// Is there room in the connection's send queue?
     pub(super) fn can_send_to(&self, line: &Line<'_>) -> bool {
-        line.connection.send_bytes() < self.send_queue_bytes_max
+        line.connection.send_bytes() < self.limits.send_queue_bytes_max as usize
     }
 
-    pub(super) fn drop_offline(&mut self, delivery: Delivery) {
+    pub(super) fn drop_offline(&mut self) {
         self.counters.drops_offline += 1;
-        self.messages.release(delivery.message);
     }
 
-    pub(super) fn drop_slow(&mut self, delivery: Delivery) {
+    pub(super) fn drop_slow(&mut self) {
         self.counters.drops_slow_consumer += 1;
-        self.messages.release(delivery.message);
     }
 
     fn drop_too_large(&mut self, delivery: Delivery) {
@@ -66,13 +70,13 @@ impl Desk<'_> {
     }
 
     /// QoS 0.
-    pub(super) fn send_once(&mut self, line: &mut Line<'_>, delivery: Delivery) {
-        if !Outgoing::new(&delivery).fits(line.connection) {
-            self.drop_too_large(delivery);
-            return;
+    pub(super) fn send_once(&mut self, line: &mut Line<'_>, offer: Offer<'_>) {
+        let outgoing = Outgoing::new(offer);
+        if outgoing.fits(line.connection) {
+            self.send(line, &outgoing);
+        } else {
+            self.counters.drops_too_large += 1;
         }
-        self.send(line, &Outgoing::new(&delivery));
-        self.messages.release(delivery.message);
     }
 
     /// QoS 1 and 2, past the empty queue; the caller has checked the window.
@@ -82,15 +86,16 @@ impl Desk<'_> {
         outbound: &mut Outbound,
         delivery: Delivery,
     ) {
-        if !Outgoing::new(&delivery).fits(line.connection) {
+        if !Outgoing::new(Offer::of(&delivery)).fits(line.connection) {
             self.drop_too_large(delivery);
             return;
         }
-        let packet_id = outbound.send(delivery.clone());
-        self.journal
-            .queued(self.journal_number, &delivery, Some(packet_id));
-        self.send_in_flight(line, &delivery, packet_id);
-        self.messages.release(delivery.message);
+        let packet_id = outbound.send(delivery);
+        if let Some(delivery) = outbound.newest().and_then(|it| it.delivery.as_ref()) {
+            self.journal
+                .queued(self.journal_number, delivery, Some(packet_id));
+            self.send_in_flight(line, delivery, packet_id);
+        }
     }
 
     /// The same for the message that was the oldest in the queue.
@@ -101,16 +106,17 @@ impl Desk<'_> {
         delivery: Delivery,
     ) {
         let session = self.journal_number;
-        if !Outgoing::new(&delivery).fits(line.connection) {
+        if !Outgoing::new(Offer::of(&delivery)).fits(line.connection) {
             self.journal.dropped(session, &delivery);
             self.drop_too_large(delivery);
             return;
         }
-        let packet_id = outbound.send(delivery.clone());
+        let packet_id = outbound.send(delivery);
         self.journal
             .about(session, &Record::Sent { session, packet_id });
-        self.send_in_flight(line, &delivery, packet_id);
-        self.messages.release(delivery.message);
+        if let Some(delivery) = outbound.newest().and_then(|it| it.delivery.as_ref()) {
+            self.send_in_flight(line, delivery, packet_id);
+        }
     }
 
     /// A QoS 2 message of a journalled session leaves when its identifier is durable: the client
@@ -138,7 +144,7 @@ impl Desk<'_> {
     ) {
         let outgoing = Outgoing {
             packet_id: Some(packet_id),
-            ..Outgoing::new(delivery)
+            ..Outgoing::new(Offer::of(delivery))
         };
         self.send(line, &outgoing);
     }
@@ -149,9 +155,10 @@ impl Desk<'_> {
         for packet_id in outbound.releases() {
             let ack = Ack::new(packet_id, ReasonCode::Success);
             let version = line.connection.version;
-            self.wire.enqueue(line.id, line.connection, |out| {
-                encode_ack(AckKind::PubRel, &ack, version, out);
-            });
+            self.wire
+                .enqueue_within(ACK_BYTES_MAX, line.id, line.connection, |out| {
+                    encode_ack(AckKind::PubRel, &ack, version, out);
+                });
         }
     }
 
@@ -165,7 +172,7 @@ impl Desk<'_> {
             return true;
         };
         let outgoing = Outgoing {
-            delivery,
+            offer: Offer::of(delivery),
             packet_id: Some(packet_id),
             // [MQTT-3.3.1-1]
             dup: true,
@@ -193,49 +200,79 @@ impl Desk<'_> {
     }
 
     /// Behind those that wait already, within the limits.
-    pub(super) fn queue(
-        &mut self,
-        outbound: &mut Outbound,
-        delivery: Delivery,
-        limits: &QueueLimits,
-    ) {
+    pub(super) fn queue(&mut self, outbound: &mut Outbound, delivery: Delivery) {
         self.counters.messages_queued += 1;
         let session = self.journal_number;
-        let queued = delivery.clone();
-        let refused = outbound.enqueue(delivery, limits, |dropped| {
+        let limits = QueueLimits {
+            messages_max: self.limits.queued_messages_max,
+            bytes_max: self.limits.queued_bytes_max,
+            policy: self.limits.queue_full,
+        };
+        let refused = outbound.enqueue(delivery, &limits, |dropped| {
             self.counters.drops_queue_full += 1;
             self.journal.dropped(session, &dropped);
             self.messages.release(dropped.message);
         });
-        match refused {
-            Ok(()) => self.journal.queued(session, &queued, None),
-            Err(refused) => {
-                self.counters.drops_queue_full += 1;
-                self.messages.release(refused.message);
-            }
+        if let Err(refused) = refused {
+            self.counters.drops_queue_full += 1;
+            self.messages.release(refused.message);
+        } else if let Some(queued) = outbound.newest_queued() {
+            self.journal.queued(session, queued, None);
         }
-        self.messages.release(queued.message);
     }
 
     fn send(&mut self, line: &mut Line<'_>, outgoing: &Outgoing<'_>) {
         outgoing.enqueue(self.now, line.id, line.connection, self.wire);
         self.counters.messages_sent += 1;
-        self.counters.payload_bytes_sent += outgoing.delivery.message.payload().len() as u64;
+        self.counters.payload_bytes_sent += outgoing.offer.message.payload().len() as u64;
+    }
+}
+
+/// A message as one session is to get it; becomes a [`Delivery`] only if it has to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer<'a> {
+    pub(super) message: &'a SharedMessage,
+    /// The smaller of the publisher's QoS and the highest of the matching subscriptions.
+    pub(super) qos: QosLevel,
+    /// The RETAIN flag towards this subscriber.
+    pub(super) retain: bool,
+    pub(super) subscription_identifiers: &'a [u32],
+}
+
+impl<'a> Offer<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        Self {
+            message: &delivery.message,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            subscription_identifiers: &delivery.subscription_identifiers,
+        }
+    }
+
+    pub(super) fn to_delivery(self) -> Delivery {
+        Delivery {
+            message: self.message.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            subscription_identifiers: SubscriptionIdentifiers::from_slice(
+                self.subscription_identifiers,
+            ),
+        }
     }
 }
 
 /// One PUBLISH towards one client.
 struct Outgoing<'a> {
-    delivery: &'a Delivery,
+    offer: Offer<'a>,
     packet_id: Option<PacketId>,
     dup: bool,
 }
 
 impl<'a> Outgoing<'a> {
     /// A first transmission without packet identifier.
-    const fn new(delivery: &'a Delivery) -> Self {
+    const fn new(offer: Offer<'a>) -> Self {
         Self {
-            delivery,
+            offer,
             packet_id: None,
             dup: false,
         }
@@ -245,12 +282,11 @@ impl<'a> Outgoing<'a> {
     /// an alias: one is set only if it fits, and is shorter than the name when used instead.
     fn fits(&self, connection: &Connection) -> bool {
         let maximum = connection.client_packet_bytes_max as usize;
-        let message = &*self.delivery.message;
-        let identifiers = &self.delivery.subscription_identifiers;
-        if message.bytes() + HEAD_BYTES_MAX + identifiers.len() * 5 <= maximum {
+        if self.bytes_max() <= maximum {
             return true;
         }
-        let packet_id = (self.delivery.qos != QosLevel::AtMostOnce)
+        let message = &**self.offer.message;
+        let packet_id = (self.offer.qos != QosLevel::AtMostOnce)
             .then(|| PacketId::new(u16::MAX))
             .flatten();
         let head = PublishHead {
@@ -261,14 +297,20 @@ impl<'a> Outgoing<'a> {
         publish_bytes(message, &head, connection.version) <= maximum
     }
 
+    /// The packet is at most this large.
+    fn bytes_max(&self) -> usize {
+        let identifiers = self.offer.subscription_identifiers;
+        self.offer.message.bytes() + HEAD_BYTES_MAX + identifiers.len() * IDENTIFIER_BYTES_MAX
+    }
+
     fn head(&self, message_expiry_interval_s: Option<u32>) -> PublishHead<'_> {
         PublishHead {
             dup: self.dup,
-            qos: self.delivery.qos,
-            retain: self.delivery.retain,
+            qos: self.offer.qos,
+            retain: self.offer.retain,
             packet_id: self.packet_id,
             topic_alias: None,
-            subscription_identifiers: &self.delivery.subscription_identifiers,
+            subscription_identifiers: self.offer.subscription_identifiers,
             message_expiry_interval_s,
             mount_bytes: 0,
         }
@@ -282,38 +324,56 @@ impl<'a> Outgoing<'a> {
         connection: &mut Connection,
         wire: &mut Wire,
     ) {
-        let message = &self.delivery.message;
+        let message = self.offer.message;
         let mut head = self.head(remaining_expiry_s(now, message));
         head.mount_bytes = connection.mount_bytes(message.topic_name_bytes());
         let version = connection.version;
         if version == ProtocolVersion::V5
             && let Some(aliases) = &mut connection.outbound_aliases
         {
-            let topic_name = message.topic_name_bytes();
-            // [MQTT-3.1.2-24] holds for the packet with its new alias, too.
-            let largest = PublishHead {
-                topic_alias: LARGEST_ALIAS,
-                ..head
-            };
             let maximum = connection.client_packet_bytes_max as usize;
-            let may_set = publish_bytes(message, &largest, version) <= maximum;
-            let (alias, send_name) =
-                match aliases.choose(alias_hash(topic_name), topic_name, may_set) {
-                    OutboundAlias::None => (None, true),
-                    OutboundAlias::Set(alias) => (Some(alias), true),
-                    OutboundAlias::Use(alias) => (Some(alias), false),
-                };
-            head.topic_alias = alias.map(|alias| TopicAliasUse { alias, send_name });
+            head.topic_alias = choose_alias(aliases, message, &head, maximum);
         }
-        wire.enqueue(id, connection, |out| {
-            encode_publish_head(message, &head, version, out)
-        });
-        let tail_bytes =
-            connection
-                .send_queue(&mut wire.pool)
-                .append_tail(message, version, &mut wire.pool);
-        wire.bytes += tail_bytes as u64;
+        let bytes_max = self.bytes_max();
+        if bytes_max > CONTIGUOUS_BYTES_MAX {
+            wire.enqueue(id, connection, |out| {
+                encode_publish_head(message, &head, version, out);
+            });
+            let queue = connection.send_queue(&mut wire.pool);
+            let tail_bytes = queue.append_tail(message, version, &mut wire.pool);
+            wire.bytes += tail_bytes as u64;
+        } else if wire.copies.is_open() && !head.is_own() {
+            wire.enqueue_copy(bytes_max, id, connection, |copies, out| {
+                copies.append(message, &head, version, out);
+            });
+        } else {
+            wire.enqueue_within(bytes_max, id, connection, |out| {
+                encode_publish_head(message, &head, version, out);
+                out.extend_from_slice(publish_tail(message, version));
+            });
+        }
     }
+}
+
+fn choose_alias(
+    aliases: &mut OutboundAliases,
+    message: &Message,
+    head: &PublishHead<'_>,
+    packet_bytes_max: usize,
+) -> Option<TopicAliasUse> {
+    let topic_name = message.topic_name_bytes();
+    // [MQTT-3.1.2-24] holds for the packet with its new alias, too.
+    let largest = PublishHead {
+        topic_alias: LARGEST_ALIAS,
+        ..*head
+    };
+    let may_set = publish_bytes(message, &largest, ProtocolVersion::V5) <= packet_bytes_max;
+    let (alias, send_name) = match aliases.choose(alias_hash(topic_name), topic_name, may_set) {
+        OutboundAlias::None => (None, true),
+        OutboundAlias::Set(alias) => (Some(alias), true),
+        OutboundAlias::Use(alias) => (Some(alias), false),
+    };
+    alias.map(|alias| TopicAliasUse { alias, send_name })
 }
 
 /// The Message Expiry Interval less the time the message has waited here [MQTT-3.3.2-6], rounded

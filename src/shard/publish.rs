@@ -395,6 +395,10 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
+        if open == 0 && connection.pending_acks.is_empty() && !reason_code.is_error() {
+            self.enqueue_ack(id, kind, packet_id, reason_code);
+            return;
+        }
         connection.pending_acks.push(PendingAck {
             kind,
             packet_id,

@@ -8,6 +8,7 @@
 
 use super::Shard;
 use super::delivery::WhenSlow;
+use super::outgoing::Offer;
 use super::peer_batch::ShardMessage;
 use super::subscribe::WantedLookup;
 use super::timeout::TimerKey;
@@ -16,7 +17,6 @@ use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
 use crate::codec::{ForwardableRuns, MessageParts, QosLevel, SharedMessage};
 use crate::metrics::sys::{Gauges, ProcessMemory, Report, SysTree};
-use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
 use crate::topic::names::matches;
 
 /// The tree that only the broker writes.
@@ -224,15 +224,16 @@ impl Shard {
             return;
         }
         for (name, value) in tree.values().filter(|(name, _)| matches(filter, name)) {
-            let delivery = Delivery {
-                message: self.make_sys(name, value),
+            let message = self.make_sys(name, value);
+            let identifier = subscription.identifier();
+            let offer = Offer {
+                message: &message,
                 qos: QosLevel::AtMostOnce,
                 retain: true,
-                subscription_identifiers: SubscriptionIdentifiers::from_iter(
-                    subscription.identifier(),
-                ),
+                subscription_identifiers: identifier.as_slice(),
             };
-            self.offer(now, session, delivery, WhenSlow::Keep);
+            self.offer(now, session, offer, WhenSlow::Keep);
+            self.messages.release(message);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Encoding into send queues: one scratch buffer, one pool, one list of touched connections.
 
 use super::Shard;
+use super::copies::Copies;
 use crate::base::ids::ConnectionId;
 use crate::connection::Connection;
 use crate::connection::transmit::TransmitPool;
@@ -12,7 +13,8 @@ pub(super) struct Wire {
     pub(super) pool: TransmitPool,
     /// Connections with bytes to send, each once; bounded by the number of connections.
     pub(super) dirty: VecDeque<ConnectionId>,
-    pub(super) scratch: Vec<u8>,
+    scratch: Vec<u8>,
+    pub(super) copies: Copies,
     /// Packets and bytes put into send queues so far.
     pub(super) packets: u64,
     pub(super) bytes: u64,
@@ -47,6 +49,34 @@ impl Wire {
             .send_queue(&mut self.pool)
             .append(&self.scratch, &mut self.pool);
         self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
+        self.mark_dirty(id, connection);
+    }
+
+    /// The same for a packet of at most `bytes_max` bytes, itself at most
+    /// [`CONTIGUOUS_BYTES_MAX`]: written in place.
+    pub(super) fn enqueue_within(
+        &mut self,
+        bytes_max: usize,
+        id: ConnectionId,
+        connection: &mut Connection,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.enqueue_copy(bytes_max, id, connection, |_, out| encode(out));
+    }
+
+    /// The same for a packet that may have been encoded for another client.
+    pub(super) fn enqueue_copy(
+        &mut self,
+        bytes_max: usize,
+        id: ConnectionId,
+        connection: &mut Connection,
+        encode: impl FnOnce(&mut Copies, &mut Vec<u8>),
+    ) {
+        let Self { pool, copies, .. } = self;
+        let queue = connection.send_queue(pool);
+        let bytes = queue.append_with(bytes_max, pool, |out| encode(copies, out));
+        self.packets += 1;
+        self.bytes += bytes as u64;
         self.mark_dirty(id, connection);
     }
 

@@ -79,11 +79,13 @@ impl<K: Copy + Eq + Hash, V: Copy> Index<K, V> {
         }
     }
 
-    /// Appends all subscribers of all filters that match the name. A key that subscribes to
-    /// several of them comes several times. Allocates nothing once warm, if `out` has room.
-    pub fn matches(&mut self, topic_name: &str, out: &mut Vec<(K, V)>) {
-        out.extend_from_slice(self.exact.subscribers(topic_name));
-        self.wildcard.matches(topic_name, out);
+    /// Appends all subscribers of all filters that match the name; returns the number of these
+    /// filters. A key that subscribes to several of them comes several times. Allocates nothing
+    /// once warm, if `out` has room.
+    pub fn matches(&mut self, topic_name: &str, out: &mut Vec<(K, V)>) -> usize {
+        let exact = self.exact.subscribers(topic_name);
+        out.extend_from_slice(exact);
+        usize::from(!exact.is_empty()) + self.wildcard.matches(topic_name, out)
     }
 
     /// Filters that have a subscriber.

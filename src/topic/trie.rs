@@ -195,10 +195,16 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         }
     }
 
-    /// Appends all subscribers of all filters that match the name. A key that subscribes to
-    /// several of them comes several times. Allocates nothing once warm.
-    pub fn matches(&mut self, topic_name: &str, out: &mut Vec<(K, V)>) {
-        self.for_each_match(topic_name, |subscribers| out.extend_from_slice(subscribers));
+    /// Appends all subscribers of all filters that match the name; returns the number of these
+    /// filters. A key that subscribes to several of them comes several times. Allocates nothing
+    /// once warm.
+    pub fn matches(&mut self, topic_name: &str, out: &mut Vec<(K, V)>) -> usize {
+        let mut filters = 0;
+        self.for_each_match(topic_name, |subscribers| {
+            filters += 1;
+            out.extend_from_slice(subscribers);
+        });
+        filters
     }
 
     /// Calls `found` with the subscribers of each filter that matches the name.

@@ -3,7 +3,7 @@
 use super::super::sample::Sampler;
 use super::super::{
     ForwardableRuns, Frame, MessageParts, MessagePool, PacketId, ProtocolVersion, Publish,
-    PublishHead, PublishProperties, QosLevel, RawPacket, Sender, SharedMessage,
+    PublishCopy, PublishHead, PublishProperties, QosLevel, RawPacket, Sender, SharedMessage,
     SubscriptionIdentifiers, TopicAliasUse, decode_publish, encode_publish, encode_publish_head,
     frame, publish_bytes, publish_tail,
 };
@@ -124,10 +124,65 @@ fn head_and_tail_equal_the_whole_encoding() {
                 encode_publish(&publish, version, &mut expected);
                 assert_eq!(sent, expected, "{head:?} {version:?}");
                 assert_eq!(publish_bytes(&message, head, version), sent.len());
+                if !head.is_own() {
+                    check_copy(&message, head, version, &sent);
+                }
             }
         }
         pool.release(message);
     }
+}
+
+#[test]
+fn head_is_own_when_it_says_more_than_a_packet_identifier() {
+    let plain = PublishHead {
+        qos: QosLevel::AtLeastOnce,
+        retain: true,
+        packet_id: PacketId::new(1),
+        ..PublishHead::default()
+    };
+    assert!(!plain.is_own());
+    let own = [
+        PublishHead { dup: true, ..plain },
+        PublishHead {
+            topic_alias: Some(TopicAliasUse {
+                alias: 1,
+                send_name: true,
+            }),
+            ..plain
+        },
+        PublishHead {
+            subscription_identifiers: &[1],
+            ..plain
+        },
+        PublishHead {
+            message_expiry_interval_s: Some(1),
+            ..plain
+        },
+        PublishHead {
+            mount_bytes: 1,
+            ..plain
+        },
+    ];
+    assert!(own.iter().all(PublishHead::is_own));
+}
+
+/// The packet that was encoded for another receiver is the one for this receiver.
+fn check_copy(
+    message: &SharedMessage,
+    head: &PublishHead<'_>,
+    version: ProtocolVersion,
+    expected: &[u8],
+) {
+    let mut copy = PublishCopy::default();
+    let other = PublishHead {
+        packet_id: head.packet_id.map(|_| PacketId::MAX),
+        ..*head
+    };
+    copy.encode(message, &other, version);
+    let mut sent = b"before".to_vec();
+    copy.append(head.packet_id, &mut sent);
+    assert_eq!(sent, [b"before", expected].concat(), "{head:?} {version:?}");
 }
 
 /// Raw properties, one after the other.
