@@ -14,13 +14,17 @@ use std::ops::ControlFlow;
 /// Children of a node are in the order of their level ids, which stay as long as their text is in
 /// use, so that the names present have a fixed order whatever comes and goes between them. All
 /// children of all nodes are in one map: a node's own costs the same with one child and with a
-/// million. Every node but the root holds a value or leads to one that does.
+/// million. Another map says which children of a node have a child of a certain level, so that
+/// `a/+/b` finds its `b` without a look at the children of `a` that have none. Every node but the
+/// root holds a value or leads to one that does.
 #[derive(Debug)]
 pub struct RetainedTree<V> {
     levels: Levels,
     root: Slot,
     nodes: Arena<Node<V>>,
     children: BTreeMap<(Slot, LevelId), Slot>,
+    /// A node, the level of a grandchild, the level of the child between -> that child.
+    children_by_grandchild: BTreeMap<(Slot, LevelId, LevelId), Slot>,
     value_count: usize,
 }
 
@@ -56,6 +60,7 @@ impl<V> RetainedTree<V> {
             root,
             nodes,
             children: BTreeMap::new(),
+            children_by_grandchild: BTreeMap::new(),
             value_count: 0,
         }
     }
@@ -99,7 +104,7 @@ impl<V> RetainedTree<V> {
     /// order; returns where to go on, or `None` at the end.
     ///
     /// Visits at most `visits_max` nodes: those on the way to a match, plus the children of a `+`
-    /// that end too early. A value for which `found` breaks comes again with the returned cursor.
+    /// that have the next level of the filter but not those behind it. A value for which `found` breaks comes again with the returned cursor.
     /// A name that is stored all the time between first and last slice is found exactly once.
     pub fn lookup(
         &self,
@@ -141,6 +146,19 @@ impl<V> RetainedTree<V> {
         range.next().map(|(&(_, level), &slot)| (level, slot))
     }
 
+    /// The same of the children that have a child of the level `next`.
+    fn child_with(&self, parent: Slot, next: LevelId, from: LevelId) -> Option<(LevelId, Slot)> {
+        let ends = (parent, next, from)..=(parent, next, LevelId::MAX);
+        let mut range = self.children_by_grandchild.range(ends);
+        range.next().map(|(&(_, _, level), &slot)| (level, slot))
+    }
+
+    /// Where [`Self::children_by_grandchild`] has a node; `None` for children of the root.
+    fn grandchild_key(&self, parent: Slot, level: LevelId) -> Option<(Slot, LevelId, LevelId)> {
+        let node = self.nodes.get(parent)?;
+        (parent != self.root).then_some((node.parent, level, node.level))
+    }
+
     fn make_child(&mut self, parent: Slot, text: &str) -> Slot {
         let found = self
             .levels
@@ -157,6 +175,9 @@ impl<V> RetainedTree<V> {
             value: None,
         });
         self.children.insert((parent, level), slot);
+        if let Some(key) = self.grandchild_key(parent, level) {
+            self.children_by_grandchild.insert(key, parent);
+        }
         if let Some(node) = self.nodes.get_mut(parent) {
             node.child_count += 1;
         }
@@ -173,6 +194,9 @@ impl<V> RetainedTree<V> {
             let (parent, level) = (node.parent, node.level);
             self.nodes.remove(slot);
             self.children.remove(&(parent, level));
+            if let Some(key) = self.grandchild_key(parent, level) {
+                self.children_by_grandchild.remove(&key);
+            }
             self.levels.release(level);
             if let Some(parent) = self.nodes.get_mut(parent) {
                 parent.child_count -= 1;
@@ -192,6 +216,14 @@ impl<V> RetainedTree<V> {
             .map(|node| node.child_count as usize)
             .sum();
         assert_eq!(child_count, self.children.len());
+        let of_root = self.nodes.get(self.root).map_or(0, |root| root.child_count);
+        assert_eq!(
+            self.children_by_grandchild.len() + of_root as usize,
+            child_count
+        );
+        for (&(grandparent, _, level), &child) in &self.children_by_grandchild {
+            assert_eq!(self.child(grandparent, level), Some(child));
+        }
         let is_bare = |node: &&Node<V>| node.child_count == 0 && node.value.is_none();
         let bare_count = self.nodes.iter().filter(is_bare).count();
         assert_eq!(
@@ -342,15 +374,23 @@ impl<'a, V> Walk<'a, V> {
             Step::Only(level) if level >= from => {
                 Some((level, self.tree.child(self.node(), level)?))
             }
-            Step::Any => self.tree.child_from(self.node(), from),
+            Step::Any => self.any_child_from(from),
             Step::Only(_) | Step::End => None,
         }
     }
 
     fn admitted_child_after(&self, level: LevelId) -> Option<(LevelId, Slot)> {
         match self.pattern.at(self.path.len()) {
-            Step::Any => self.tree.child_from(self.node(), level.successor()?),
+            Step::Any => self.any_child_from(level.successor()?),
             Step::Only(_) | Step::End => None,
+        }
+    }
+
+    /// The first child that is not before `from` and, if the pattern goes on with a text, has it.
+    fn any_child_from(&self, from: LevelId) -> Option<(LevelId, Slot)> {
+        match self.pattern.at(self.path.len() + 1) {
+            Step::Only(next) => self.tree.child_with(self.node(), next, from),
+            Step::Any | Step::End => self.tree.child_from(self.node(), from),
         }
     }
 }

@@ -136,8 +136,40 @@ fn lookup_visits_only_what_can_match() {
     check("device/7/#", 100, 1 + 2 + 100);
     check("device/7/8/#", 1, 1 + 3);
     check("device/7/nothing", 0, 0);
+    // "other" has the level 7, too, but not 8 below it.
     check("+/7/8", 1, 1 + 2 + 2 + 2);
+    check("+/+/99/x", 100, 1 + (1 + 200) + (1 + 300));
     check("device/#", 10_000, 1 + 1 + 100 + 10_000);
+}
+
+/// Names of `a` that end otherwise, and names beside `a` that end in the same way, do not slow down
+/// a filter that finds ten.
+#[test]
+fn lookup_costs_by_its_matches_and_not_by_what_is_stored() {
+    let visits_of = |stored: u32| {
+        let mut tree = RetainedTree::new(1);
+        for number in 0..stored / 2 {
+            tree.insert(&format!("a/{number}/c"), ());
+            tree.insert(&format!("z{number}/{number}/b"), ());
+        }
+        for number in 0..10 {
+            tree.insert(&format!("a/{}/b", number * 40), ());
+        }
+        tree.assert_invariants();
+        let (mut visits, mut found) = (0, 0);
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            visits += 1;
+            cursor = tree.lookup("a/+/b", &from, 1, |()| {
+                found += 1;
+                ControlFlow::Continue(())
+            });
+        }
+        (visits, found)
+    };
+    let few = visits_of(1000);
+    assert_eq!(few, (1 + 1 + 2 * 10, 10));
+    assert_eq!(visits_of(200_000), few);
 }
 
 #[test]
