@@ -483,7 +483,8 @@ pub static KEYS: &[Key<Settings>] = &[
         0,
         16 * TIB,
         retained_bytes_max,
-        "their bytes"
+        "memory of the retained messages: contents, 144 bytes each, 96 for each node of the topic \
+         tree, 80 for each different level"
     ),
     limit!(
         "retained",

@@ -13,7 +13,7 @@ pub const CONNECTION_KERNEL_BYTES: u64 = 3600 + 864;
 pub const SESSION_BYTES: u64 = 512;
 /// Receive buffers of one core: 2048 of 4 KiB, whatever the number of connections.
 pub const CORE_RECEIVE_BYTES: u64 = 2048 * 4096;
-/// What a retained or queued message takes beside its topic, properties and payload.
+/// What a queued message takes beside its topic, properties and payload.
 pub const MESSAGE_BYTES: u64 = 128;
 
 /// `count` things of at most `bytes_each`.
@@ -72,12 +72,7 @@ pub fn memory_sum(settings: &Settings, core_count: u16) -> Vec<MemoryLine> {
             SESSION_BYTES,
         ),
         each("incomplete packets", 1, limits.reassembly_bytes_max),
-        each("retained messages, contents", 1, limits.retained_bytes_max),
-        each(
-            "retained messages, beside",
-            limits.retained_messages_max,
-            MESSAGE_BYTES,
-        ),
+        each("retained messages", 1, limits.retained_bytes_max),
         worst(
             "send queues, per connection",
             connections,

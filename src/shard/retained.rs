@@ -1,7 +1,8 @@
 //! The retained messages that this shard owns: those whose topic name hashes here.
 //!
 //! Bounded by count and bytes; a message beyond the bounds is delivered but not stored, and
-//! counted. An update of a stored topic always succeeds if its size allows.
+//! counted; the one that it would have replaced ends. A replacement changes nothing but the entry:
+//! it allocates nothing, and it is refused only for its own size.
 
 use super::Shard;
 use super::timeout::TimerKey;
@@ -9,18 +10,22 @@ use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
 use crate::codec::SharedMessage;
+use crate::config::limits::Limits;
 use crate::journal::Record;
 use crate::topic::retained::RetainedTree;
 
-/// A stored message counts for its bytes and this much for its places in the tables.
-const ENTRY_BYTES: u64 = 160;
+/// A stored message counts for its bytes and this much for itself, its entry and its timer; what
+/// its topic name takes in the tree is counted there. Held against the allocator by
+/// `tests/allocation.rs`.
+const ENTRY_BYTES: u64 = 144;
 
 #[derive(Debug)]
 pub(super) struct Retained {
     /// Topic name -> slot.
     pub(super) tree: RetainedTree<u32>,
     pub(super) entries: Slab<Entry>,
-    bytes: u64,
+    /// Of the messages and their entries, without the tree.
+    entry_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -36,7 +41,7 @@ impl Retained {
         Self {
             tree: RetainedTree::new(seed),
             entries: Slab::new(u32::MAX),
-            bytes: 0,
+            entry_bytes: 0,
         }
     }
 
@@ -52,6 +57,23 @@ impl Retained {
         self.entries.len()
     }
 
+    /// What counts against `retained.max_bytes`.
+    pub(super) fn bytes(&self) -> u64 {
+        self.entry_bytes + self.tree.bytes()
+    }
+
+    /// Is there room for the message, in the place of the one at `slot` if there is one?
+    fn has_room(&self, limits: &Limits, message: &SharedMessage, slot: Option<u32>) -> bool {
+        let freed_bytes = slot.and_then(|slot| self.message(slot)).map_or(0, cost);
+        let tree_bytes = match slot {
+            Some(_) => 0,
+            None => self.tree.bytes_of(message.topic_name()),
+        };
+        let bytes = self.bytes() - freed_bytes + cost(message) + tree_bytes;
+        let count = self.entries.len() + usize::from(slot.is_none());
+        count as u64 <= limits.retained_messages_max && bytes <= limits.retained_bytes_max
+    }
+
     pub(super) fn assert_invariants(&self) {
         assert_eq!(self.tree.len(), self.entries.len());
         let bytes: u64 = self
@@ -59,7 +81,8 @@ impl Retained {
             .iter()
             .map(|(_, entry)| cost(&entry.message))
             .sum();
-        assert_eq!(bytes, self.bytes);
+        assert_eq!(bytes, self.entry_bytes);
+        self.tree.assert_invariants();
     }
 }
 
@@ -74,10 +97,11 @@ impl Shard {
         let Ok(topic_name) = std::str::from_utf8(message.topic_name_bytes()) else {
             return;
         };
-        let had_one = self.clear_retained(topic_name);
-        if !self.may_retain(now, message) {
-            if had_one {
+        let slot = self.retained.tree.get(topic_name).copied();
+        if !self.may_retain(now, message, slot) {
+            if slot.is_some() {
                 self.journal.append(&Record::RetainedCleared { topic_name });
+                self.clear_retained(topic_name);
             }
             return;
         }
@@ -97,19 +121,44 @@ impl Shard {
                 topic_name,
             });
         }
-        self.put_retained(topic_name, message.clone(), ends_at);
+        match slot {
+            Some(slot) => self.replace_retained(slot, message.clone(), ends_at),
+            None => self.put_retained(topic_name, message.clone(), ends_at),
+        }
     }
 
-    fn may_retain(&mut self, now: Instant, message: &SharedMessage) -> bool {
+    fn may_retain(&mut self, now: Instant, message: &SharedMessage, slot: Option<u32>) -> bool {
         if message.payload().is_empty() || message.expires_at().is_some_and(|at| at <= now) {
             return false;
         }
         let limits = &self.limits;
-        let fits = (self.retained.len() as u64) < limits.retained_messages_max
-            && self.retained.bytes + cost(message) <= limits.retained_bytes_max
-            && message.payload().len() <= limits.retained_payload_bytes_max as usize;
+        let fits = message.payload().len() <= limits.retained_payload_bytes_max as usize
+            && self.retained.has_room(limits, message, slot);
         self.counters.retained_refused += u64::from(!fits);
         fits
+    }
+
+    fn replace_retained(&mut self, slot: u32, message: SharedMessage, ends_at: Option<Instant>) {
+        let Self {
+            retained,
+            wheel,
+            journal,
+            messages,
+            ..
+        } = self;
+        let Some(entry) = retained.entries.get_mut(slot) else {
+            return;
+        };
+        retained.entry_bytes += cost(&message);
+        retained.entry_bytes -= cost(&entry.message);
+        if let Some(timer) = entry.timer.take() {
+            wheel.cancel(timer);
+        }
+        entry.timer = ends_at.map(|at| wheel.arm(at, TimerKey::Retained(slot)));
+        entry.ends_at = ends_at;
+        let previous = std::mem::replace(&mut entry.message, message);
+        journal.let_go(&previous);
+        messages.release(previous);
     }
 
     /// Stores a message of a topic that has none.
@@ -128,7 +177,7 @@ impl Shard {
         let Ok((slot, _)) = self.retained.entries.insert(entry) else {
             return;
         };
-        self.retained.bytes += bytes;
+        self.retained.entry_bytes += bytes;
         self.retained.tree.insert(topic_name, slot);
         if let Some(deadline) = ends_at
             && let Some(entry) = self.retained.entries.get_mut(slot)
@@ -137,21 +186,19 @@ impl Shard {
         }
     }
 
-    /// True: there was one.
-    fn clear_retained(&mut self, topic_name: &str) -> bool {
+    fn clear_retained(&mut self, topic_name: &str) {
         let Some(slot) = self.retained.tree.remove(topic_name) else {
-            return false;
+            return;
         };
         let Some(entry) = self.retained.entries.remove(slot) else {
-            return false;
+            return;
         };
-        self.retained.bytes -= cost(&entry.message);
+        self.retained.entry_bytes -= cost(&entry.message);
         if let Some(timer) = entry.timer {
             self.wheel.cancel(timer);
         }
         self.journal.let_go(&entry.message);
         self.messages.release(entry.message);
-        true
     }
 
     /// A retained message has expired.

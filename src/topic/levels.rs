@@ -29,6 +29,7 @@ pub(super) struct Levels {
     hasher: RandomState,
     by_text: HashTable<Slot>,
     levels: Arena<Level>,
+    text_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -43,11 +44,17 @@ impl Levels {
             hasher,
             by_text: HashTable::new(),
             levels: Arena::new(),
+            text_bytes: 0,
         }
     }
 
     pub(super) const fn len(&self) -> usize {
         self.levels.len()
+    }
+
+    /// Of all texts together.
+    pub(super) const fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     /// The text's id, if anything uses the text.
@@ -69,6 +76,7 @@ impl Levels {
             text: text.into(),
             use_count: 1,
         });
+        self.text_bytes += text.len();
         let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.levels, slot));
         self.by_text
             .insert_unique(self.hasher.hash_one(text), slot, rehash);
@@ -84,6 +92,7 @@ impl Levels {
         if level.use_count > 0 {
             return;
         }
+        self.text_bytes -= level.text.len();
         let hash = self.hasher.hash_one(&*level.text);
         if let Ok(entry) = self.by_text.find_entry(hash, |&slot| slot == id.0) {
             entry.remove();

@@ -23,11 +23,18 @@ pub(super) struct Client {
 
 impl Cluster {
     pub(super) fn new(shard_count: u16) -> Self {
+        Self::with_limits(shard_count, &|_| ())
+    }
+
+    /// With the default limits, changed by `set`.
+    pub(super) fn with_limits(shard_count: u16, set: &dyn Fn(&mut Limits)) -> Self {
+        let mut limits = Limits::default();
+        set(&mut limits);
         let shard = |id| {
             Shard::new(ShardSettings {
                 id: ShardId(id),
                 shard_count,
-                limits: Limits::default(),
+                limits: limits.clone(),
                 home_key: KEY,
                 seed: 1,
             })

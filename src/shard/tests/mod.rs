@@ -4,6 +4,7 @@
 mod cluster;
 mod crash;
 mod races;
+mod retained;
 mod sys;
 
 use super::fuzz::exercise_connection;
