@@ -220,8 +220,11 @@ fn warm_publish_path_allocates_nothing() {
     for (qos, retain) in [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)] {
         let mut pair = Pair::new();
         let publisher = pair.client(0, None);
-        // Two at the publisher's shard, one of them with a wildcard, and two at the other.
-        for (shard, filter) in [(0, "a/b"), (0, "a/+"), (1, "a/b"), (1, "#")] {
+        // Two at the publisher's shard, one of them with a wildcard, and two at the other; two in
+        // a group, of which one gets each message.
+        let shared = "$share/g/a/b";
+        let plain = [(0, "a/b"), (0, "a/+"), (1, "a/b"), (1, "#")];
+        for (shard, filter) in plain.into_iter().chain([(0, shared), (1, shared)]) {
             let id = pair.client(shard, Some((filter, qos)));
             pair.subscribers.push(Subscriber {
                 shard,
@@ -237,7 +240,7 @@ fn warm_publish_path_allocates_nothing() {
                 if qos > 0 {
                     message[7..9].copy_from_slice(&(round + 1).to_be_bytes());
                 }
-                assert_eq!(pair.round(publisher, &message, qos), 4);
+                assert_eq!(pair.round(publisher, &message, qos), 5);
             }
         };
         run(100);

@@ -28,6 +28,10 @@ impl ShardSet {
         self.0 |= 1 << shard.0;
     }
 
+    pub const fn insert_all(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
     pub const fn remove(&mut self, shard: ShardId) {
         self.0 &= !(1 << shard.0);
     }

@@ -1,7 +1,7 @@
 //! Every configuration key, once: its name, its meaning, its range, and where its value goes.
 
 use super::address::ListenAddress;
-use super::limits::{QueueFullPolicy, Redirect};
+use super::limits::{QueueFullPolicy, Redirect, SharedStrategy};
 use super::quantity::{self, Unit};
 use super::settings::{CoreSelection, ListenerSettings, LogFormat, LogLevel, Settings};
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub enum Value<T> {
 pub const LISTENER: &str = "listener";
 
 pub const SECTIONS: &[&str] = &[
-    "node", LISTENER, "mqtt", "session", "retained", "limit", "sys", "log",
+    "node", LISTENER, "mqtt", "shared", "session", "retained", "limit", "sys", "log",
 ];
 
 pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
@@ -365,6 +365,12 @@ pub static KEYS: &[Key<Settings>] = &[
     ),
     switch!(
         "mqtt",
+        "shared_available",
+        shared_available,
+        "whether there are shared subscriptions; announced"
+    ),
+    switch!(
+        "mqtt",
         "subscription_identifiers_available",
         subscription_identifiers_available,
         "whether subscriptions may have identifiers; announced"
@@ -442,6 +448,17 @@ pub static KEYS: &[Key<Settings>] = &[
         queued_bytes_max,
         "bytes that wait for one session"
     ),
+    choice!("shared", "strategy",
+        "must be \"round-robin\", \"least-inflight\", \"sticky\", \"hash-client\", \"hash-topic\" \
+         or \"random\"",
+        limits.shared_strategy,
+        ["round-robin" => SharedStrategy::RoundRobin,
+         "least-inflight" => SharedStrategy::LeastInflight,
+         "sticky" => SharedStrategy::Sticky,
+         "hash-client" => SharedStrategy::HashClient,
+         "hash-topic" => SharedStrategy::HashTopic,
+         "random" => SharedStrategy::Random],
+        "which member of a shared subscription gets a message"),
     choice!("session", "queue_full", "must be \"drop-oldest\", \"drop-newest\" or \"reject\"",
         limits.queue_full,
         ["drop-oldest" => QueueFullPolicy::DropOldest,

@@ -16,6 +16,23 @@ pub enum QueueFullPolicy {
     Reject,
 }
 
+/// Which member of a shared subscription gets a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SharedStrategy {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    /// Of two chosen at random, the one with fewer messages unacknowledged.
+    LeastInflight,
+    /// Always the same one, until it leaves.
+    Sticky,
+    /// The same one for each publisher.
+    HashClient,
+    /// The same one for each topic.
+    HashTopic,
+    Random,
+}
+
 /// Whether clients are sent to another server, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Redirect {
@@ -117,6 +134,8 @@ pub struct Limits {
     pub qos_max: u8,
     pub retain_available: bool,
     pub wildcard_available: bool,
+    pub shared_available: bool,
+    pub shared_strategy: SharedStrategy,
     pub subscription_identifiers_available: bool,
     /// Response Information for the clients that ask for it, `%c` standing for the client
     /// identifier; empty: none.
@@ -185,6 +204,8 @@ impl Default for Limits {
             qos_max: 2,
             retain_available: true,
             wildcard_available: true,
+            shared_available: true,
+            shared_strategy: SharedStrategy::RoundRobin,
             subscription_identifiers_available: true,
             response_information: Box::default(),
             redirect: Redirect::No,

@@ -148,10 +148,10 @@ fn all_problems_are_said_with_their_places() {
             "r.toml:6:3: mqtt.speed: unknown key, known in this section are max_packet_bytes, \
              max_topic_levels, receive_maximum, topic_alias_maximum, keep_alive_max_s, \
              session_expiry_max_s, max_qos, retain_available, wildcard_available, \
-             subscription_identifiers_available, response_information, redirect, \
+             shared_available, subscription_identifiers_available, response_information, redirect, \
              server_reference, max_client_id_chars_v31, connect_timeout_s, max_connect_bytes",
-            "r.toml:7:2: tls: unknown section, known are node, listener, mqtt, session, retained, \
-             limit, sys, log",
+            "r.toml:7:2: tls: unknown section, known are node, listener, mqtt, shared, session, \
+             retained, limit, sys, log",
         ],
     );
 }
@@ -363,8 +363,8 @@ fn problems_from_outside_name_the_flag_or_variable() {
     let expected = [
         "r.toml:1:16: mqtt.max_qos: must be a number from 0 to 2, is 9",
         "RINGWAY__MQTT__MAX_QOS: mqtt.max_qos: must be a number from 0 to 2, is \"many\"",
-        "RINGWAY__MAX_QOS: max_qos: unknown section, known are node, listener, mqtt, session, \
-         retained, limit, sys, log",
+        "RINGWAY__MAX_QOS: max_qos: unknown section, known are node, listener, mqtt, shared, \
+         session, retained, limit, sys, log",
         "--set log.colour=1: log.colour: unknown key, known in this section are level, format",
         "--set listener.bind=x: listener.bind: listeners are set in a file or by --listen URL",
         "--cores: node.cores: must be \"auto\", a number of cores 1 to 128, or CPU ids such as \

@@ -13,7 +13,7 @@ pub struct PendingAck {
     pub packet_id: PacketId,
     pub reason_code: ReasonCode,
     /// Conditions not yet met.
-    pub open: u8,
+    pub open: u16,
 }
 
 /// The acknowledgements owed, oldest first. Bounded by the receive maximum: the shard refuses or

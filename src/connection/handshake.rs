@@ -194,7 +194,7 @@ pub fn conn_ack_properties<'a>(
         wildcard_subscription_available: (!limits.wildcard_available).then_some(false),
         subscription_identifiers_available: (!limits.subscription_identifiers_available)
             .then_some(false),
-        shared_subscription_available: Some(false),
+        shared_subscription_available: (!limits.shared_available).then_some(false),
         response_information,
         server_keep_alive_s: negotiated
             .keep_alive_overridden

@@ -89,6 +89,8 @@ counters! {
     messages_from_peers,
     /// Messages from other shards that no local subscription matched.
     forwards_unmatched,
+    /// Messages of shared subscriptions that found no member, as the last ones were leaving.
+    shared_unmatched,
     /// Retained messages not stored because a limit was reached.
     retained_refused,
     /// Retained answers dropped because a newer live message had been delivered.

@@ -16,6 +16,8 @@ pub struct Delivery {
     /// The RETAIN flag towards this subscriber.
     pub retain: bool,
     pub subscription_identifiers: SubscriptionIdentifiers,
+    /// The group of a shared subscription that it was sent to; the shard's own number.
+    pub group: Option<u32>,
 }
 
 impl Delivery {

@@ -82,6 +82,7 @@ impl Model {
             qos,
             retain: false,
             subscription_identifiers: SubscriptionIdentifiers::new(),
+            group: None,
         }
     }
 

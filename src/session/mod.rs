@@ -35,6 +35,8 @@ pub struct Session<C, F> {
     pub connection: Option<C>,
     /// Filters under which the index holds this session.
     pub subscriptions: Subscriptions<F>,
+    /// Groups of shared subscriptions that it is a member of.
+    pub shared: Option<Box<Subscriptions<u32>>>,
     pub outbound: Outbound,
     pub inbound: Inbound,
     pub will: Option<Box<Will>>,
@@ -65,6 +67,7 @@ impl<C, F> Session<C, F> {
             client_id: client_id.into(),
             connection: None,
             subscriptions: Subscriptions::default(),
+            shared: None,
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             will: None,
@@ -78,6 +81,15 @@ impl<C, F> Session<C, F> {
             disconnected_at_ms: 0,
             retained_lookups: 0,
         }
+    }
+
+    /// Subscriptions of both kinds.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize
+    where
+        F: Copy + Eq + std::hash::Hash,
+    {
+        self.subscriptions.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
     }
 
     /// The connection is gone at `now`: sets the times at which the will is published and the

@@ -442,15 +442,16 @@ impl Outbound {
         self.queue.push_back(delivery);
     }
 
-    /// All messages still held, when the session ends.
-    pub fn drain(&mut self) -> impl Iterator<Item = Delivery> {
+    /// All messages still held, when the session ends, and whether they were sent.
+    pub fn drain(&mut self) -> impl Iterator<Item = (Delivery, bool)> {
         self.sent_count = 0;
         self.open_count = 0;
         self.unsent = 0;
         self.queued_bytes = 0;
         self.ids_unordered = false;
         let inflight = self.inflight.drain(..).filter_map(|entry| entry.delivery);
-        inflight.chain(self.queue.drain(..))
+        let queue = self.queue.drain(..).map(|delivery| (delivery, false));
+        inflight.map(|delivery| (delivery, true)).chain(queue)
     }
 
     /// Gives memory back that a burst needed.

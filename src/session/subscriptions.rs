@@ -67,6 +67,7 @@ impl<F: Copy + Eq + Hash> Subscriptions<F> {
         }
     }
 
+    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = F> {
         let (few, many) = match self {
             Self::Few(few) => (Some(few), None),

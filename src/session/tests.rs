@@ -27,6 +27,7 @@ fn delivery(qos: QosLevel, expires_at: Option<Instant>) -> Delivery {
         qos,
         retain: false,
         subscription_identifiers,
+        group: None,
     }
 }
 

@@ -400,6 +400,7 @@ impl Shard {
         session.will = will_of(connect, connection.mount_point.as_deref());
         connection.establish(session_index, negotiated);
         self.clients_connected += 1;
+        self.set_shared_online(session_index, true);
     }
 
     /// False: the client's Maximum Packet Size leaves no room for it [MQTT-3.1.2-24]. `must_wait`:

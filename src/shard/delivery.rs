@@ -31,6 +31,7 @@ impl Target {
             qos: self.qos.min(message.qos()),
             retain: self.retain_as_published && message.retain(),
             subscription_identifiers: &self.subscription_identifiers,
+            group: None,
         }
     }
 
@@ -104,8 +105,13 @@ impl Shard {
     ) -> (usize, bool) {
         let before = self.counters.drops_queue_full;
         let matched = self.route_local(now, topic_name, message, publisher);
+        (matched, self.is_refused(before))
+    }
+
+    /// Some queue was full since there were so many drops, and the publisher is to know.
+    pub(super) fn is_refused(&self, drops_before: u64) -> bool {
         let rejects = self.limits.queue_full == QueueFullPolicy::Reject;
-        (matched, rejects && self.counters.drops_queue_full > before)
+        rejects && self.counters.drops_queue_full > drops_before
     }
 
     /// To the subscribers of one filter: nobody is among them twice, so nothing is merged.
@@ -129,6 +135,7 @@ impl Shard {
                 qos: subscription.qos().min(message.qos()),
                 retain: subscription.retain_as_published() && message.retain(),
                 subscription_identifiers: identifier.as_slice(),
+                group: None,
             };
             self.deliver(now, *session, offer);
         }

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::input::Flow;
 use super::interface::{CloseCause, Closing};
+use super::shared::Left;
 use super::timeout::TimerKey;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -112,6 +113,7 @@ impl Shard {
         }
         session.outbound.shrink();
         session.inbound.shrink();
+        self.set_shared_online(session_index, false);
         self.session_due(now, session_index);
     }
 }
@@ -168,10 +170,19 @@ impl Shard {
         let number = session.journal_number;
         self.journal
             .about(number, &Record::SessionEnd { session: number });
-        for delivery in session.outbound.drain() {
-            self.journal.unqueued(number, &delivery);
-            self.messages.release(delivery.message);
+        for group in session
+            .shared
+            .take()
+            .map_or(Vec::new(), |mut it| it.drain())
+        {
+            self.shared.leave(group, session_index);
         }
+        let mut left = Vec::new();
+        for (delivery, was_sent) in session.outbound.drain() {
+            self.journal.unqueued(number, &delivery);
+            left.push(Left { delivery, was_sent });
+        }
+        self.redeliver_shared(now, left);
         if let Some(will) = session.will.take() {
             self.publish_will(now, &will);
         }
@@ -207,8 +218,10 @@ impl Shard {
             retain: will.retain,
             expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
         });
+        self.choose_shared(&will.topic_name, None);
         self.route_local(now, &will.topic_name, &message, None);
         self.route_away(now, &message, &destinations, None);
+        self.route_shared(now, &message, None);
         self.messages.release(message);
     }
 }

@@ -112,12 +112,7 @@ impl World {
                 return rest;
             }
             4 => {
-                let filter: &[u8] = match choice & 0x24 {
-                    0 => &topic,
-                    4 => b"#",
-                    0x20 => b"$SYS/broker/clients/+",
-                    _ => b"$SYS/#",
-                };
+                let filter = filter_of(choice, &topic);
                 let options = [(choice % 3) | (choice & 0x10)];
                 let body = [&[0, choice, 0][..], &length_of(filter), filter, &options].concat();
                 self.feed(choice, &packet(0x82, &body));
@@ -150,7 +145,8 @@ impl World {
             }
             10 => self.now = self.now + Duration::from_secs(u64::from(choice)),
             _ => {
-                let body = [&[0, choice, 0][..], &length_of(&topic), &topic].concat();
+                let filter = filter_of(choice, &topic);
+                let body = [&[0, choice, 0][..], &length_of(filter), filter].concat();
                 self.feed(choice, &packet(0xa2, &body));
             }
         }
@@ -222,6 +218,18 @@ impl World {
         }
         while self.shard.poll_resume().is_some() {}
         assert!(self.shard.poll_peer_batch().is_none());
+    }
+}
+
+/// The topic itself, all, the broker's own, or a group.
+const fn filter_of(choice: u8, topic: &[u8]) -> &[u8] {
+    match choice & 0x2c {
+        0 => topic,
+        4 => b"#",
+        8 => b"$share/g/#",
+        0xc => b"$share/h/t1",
+        0x20 => b"$SYS/broker/clients/+",
+        _ => b"$SYS/#",
     }
 }
 

@@ -51,7 +51,7 @@ impl Shard {
     }
 
     fn assert_sessions(&self) {
-        let mut subscriptions = 0;
+        let (mut subscriptions, mut members) = (0, 0);
         for (index, session) in self.sessions.iter() {
             session.assert_invariants();
             assert_eq!(
@@ -59,6 +59,7 @@ impl Shard {
                 Some(index)
             );
             subscriptions += session.subscriptions.len();
+            members += session.shared.as_ref().map_or(0, |shared| shared.len());
             assert!(session.outbound.queued_bytes() <= self.limits.queued_bytes_max);
             let queued = session.outbound.queued_count();
             assert!(queued <= self.limits.queued_messages_max as usize);
@@ -74,6 +75,7 @@ impl Shard {
             assert!(session.outbound.sent_count() <= connection.window);
         }
         assert_eq!(subscriptions, self.index.subscription_count());
+        assert_eq!(members, self.shared.member_count());
     }
 
     fn assert_connections(&self) {
@@ -102,6 +104,7 @@ impl Shard {
             && self.barriers.is_settled()
             && self.lookups.is_settled()
             && self.sys.is_settled()
+            && self.shared.is_settled()
             && self.to_resume.is_empty()
     }
 }

@@ -245,6 +245,7 @@ impl Shard {
             // [MQTT-3.3.1-9]: the RETAIN flag says that it was stored.
             retain: true,
             subscription_identifiers: identifier.as_slice(),
+            group: None,
         };
         self.offer(now, session, offer, WhenSlow::Keep);
         self.messages.release(message);

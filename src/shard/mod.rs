@@ -37,6 +37,8 @@ pub mod peer_batch;
 mod publish;
 mod recover;
 mod retained;
+mod shared;
+mod shared_groups;
 mod snapshot;
 mod subscribe;
 mod subscription;
@@ -70,6 +72,7 @@ use lookup::Lookups;
 use outbox::Link;
 use peer_batch::PeerBatch;
 use retained::Retained;
+use shared_groups::SharedGroups;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use subscribe::Barriers;
@@ -104,6 +107,8 @@ pub struct Shard {
     interest: Interest,
     announced: Announced,
     last_subscription_generation: u32,
+    /// Groups of shared subscriptions, here and elsewhere.
+    shared: SharedGroups,
     barriers: Barriers,
     retained: Retained,
     lookups: Lookups,
@@ -162,6 +167,7 @@ impl Shard {
             interest: Interest::new(seed),
             announced: Announced::new(seed),
             last_subscription_generation: 0,
+            shared: SharedGroups::new(seed),
             barriers: Barriers::default(),
             retained: Retained::new(seed),
             lookups: Lookups::new(seed),
@@ -383,6 +389,7 @@ impl Shard {
     /// The next batch for another shard. Called after all input of the turn, so that a turn makes
     /// one batch per link.
     pub fn poll_peer_batch(&mut self) -> Option<(ShardId, Box<PeerBatch>)> {
+        self.announce_groups();
         self.send_barrier();
         for index in self.peers() {
             let Self { links, limits, .. } = self;

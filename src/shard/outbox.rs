@@ -84,6 +84,33 @@ impl Link {
         self.last_retained_update
     }
 
+    pub(super) fn push_shared_publish(
+        &mut self,
+        message: &Message,
+        shared: &mut Option<Bytes>,
+        group: u64,
+        member: u32,
+        hops: u8,
+    ) {
+        let record = self.current.put_message(message, shared);
+        self.push(ShardMessage::SharedPublish {
+            group,
+            member,
+            hops,
+            record,
+        });
+    }
+
+    pub(super) fn push_shared_interest(&mut self, text: &str, online: u32, all: u32) {
+        let text = self.current.put_text(text);
+        self.push(ShardMessage::SharedInterest { text, online, all });
+    }
+
+    /// Number of the latest message put on the link.
+    pub(super) const fn latest(&self) -> u64 {
+        self.sent
+    }
+
     pub(super) fn push_wildcard_interest(&mut self, filter: &str, wanted: bool) {
         let filter = self.current.put_text(filter);
         self.push(ShardMessage::WildcardInterest { filter, wanted });

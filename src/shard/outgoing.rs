@@ -1,6 +1,7 @@
 //! One PUBLISH towards one client: does it fit, its own head, the shared tail, the drop counters.
 
 use super::journal::{Journal, Waiter};
+use super::shared_groups::GroupId;
 use super::wire::Wire;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -237,6 +238,8 @@ pub(super) struct Offer<'a> {
     /// The RETAIN flag towards this subscriber.
     pub(super) retain: bool,
     pub(super) subscription_identifiers: &'a [u32],
+    /// The group of a shared subscription that it comes from.
+    pub(super) group: Option<GroupId>,
 }
 
 impl<'a> Offer<'a> {
@@ -246,6 +249,7 @@ impl<'a> Offer<'a> {
             qos: delivery.qos,
             retain: delivery.retain,
             subscription_identifiers: &delivery.subscription_identifiers,
+            group: delivery.group,
         }
     }
 
@@ -257,6 +261,7 @@ impl<'a> Offer<'a> {
             subscription_identifiers: SubscriptionIdentifiers::from_slice(
                 self.subscription_identifiers,
             ),
+            group: self.group,
         }
     }
 }

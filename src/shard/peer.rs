@@ -70,6 +70,19 @@ impl Shard {
                     self.links[source.index()].refuse(number);
                 }
             }
+            ShardMessage::SharedPublish {
+                group,
+                member,
+                hops,
+                record,
+            } => {
+                if self.on_shared_publish(now, batch, group, member, hops, &record) {
+                    self.links[source.index()].refuse(number);
+                }
+            }
+            ShardMessage::SharedInterest { text, online, all } => {
+                self.on_shared_interest(source, batch.text(text), online, all);
+            }
             ShardMessage::RetainedUpdate(record) => {
                 let message = batch.message(&record, &mut self.messages);
                 self.keep_retained(now, &message);

@@ -46,6 +46,21 @@ pub(super) enum ShardMessage {
     Publish(PublishRecord),
     /// You own this topic: keep the message as the retained one, or clear it.
     RetainedUpdate(PublishRecord),
+    /// Deliver to one of your members of the shared subscription with this hash, by strategy to
+    /// the one at this position.
+    SharedPublish {
+        group: u64,
+        member: u32,
+        /// Shards that had no member.
+        hops: u8,
+        record: PublishRecord,
+    },
+    /// I have so many members of this shared subscription, and so many of them are connected.
+    SharedInterest {
+        text: Text,
+        online: u32,
+        all: u32,
+    },
     /// I have (or have no longer) a subscription with this exact filter.
     ExactInterest {
         hash: u64,

@@ -88,6 +88,7 @@ impl Shard {
             return self.publish_without_disk(now, id, session, publish);
         }
         let destinations = self.destinations(topic_name, publish.retain);
+        self.choose_shared(topic_name, Some(session));
         if !self.have_room(id, &destinations) || !self.disk_keeps_up(id, publish, topic_name) {
             return Flow::Pause;
         }
@@ -99,19 +100,20 @@ impl Shard {
         let (matched, refused) =
             self.route_local_or_refuse(now, topic_name, &message, Some(session));
         let open = self.route_away(now, &message, &destinations, publisher);
+        let shared = self.route_shared(now, &message, publisher);
         self.messages.release(message);
         if let Some(packet_id) = publish.packet_id {
-            let unheard = matched == 0 && destinations.interested.is_empty() && !publish.retain;
-            let reason_code = match (unheard, refused) {
-                (true, _) => ReasonCode::NoMatchingSubscribers,
-                (false, true) => ReasonCode::QuotaExceeded,
-                (false, false) => ReasonCode::Success,
+            let heard = matched + shared.groups > 0 || !destinations.interested.is_empty();
+            let reason_code = match (heard || publish.retain, refused || shared.refused) {
+                (false, _) => ReasonCode::NoMatchingSubscribers,
+                (true, true) => ReasonCode::QuotaExceeded,
+                (true, false) => ReasonCode::Success,
             };
             // PUBREC with an error ends the exchange [MQTT-4.3.3-9].
             if !reason_code.is_error() || !self.speaks_v5(id) {
                 self.remember_inbound(session, publish.qos, packet_id);
             }
-            let open = open + self.await_journal(before, publisher);
+            let open = open + shared.open + self.await_journal(before, publisher);
             self.acknowledge_publish(id, publish.qos, packet_id, reason_code, open);
         }
         Flow::Done
@@ -174,7 +176,7 @@ impl Shard {
 
     /// Lets the publisher wait until what was journalled since `before` is durable; the number of
     /// its conditions.
-    fn await_journal(&mut self, before: u64, publisher: Option<Publisher>) -> u8 {
+    fn await_journal(&mut self, before: u64, publisher: Option<Publisher>) -> u16 {
         let Some(Publisher {
             connection,
             ack_number,
@@ -348,7 +350,7 @@ impl Shard {
 
     /// The first copy of a repeated message may still be on its way to other shards, sent on an
     /// earlier connection: its PUBREC waits for what is waited for on each link.
-    fn await_first_copy(&mut self, publisher: Option<Publisher>) -> u8 {
+    fn await_first_copy(&mut self, publisher: Option<Publisher>) -> u16 {
         let mut open = 0;
         for index in self.peers() {
             let link = &mut self.links[index];
@@ -374,7 +376,7 @@ impl Shard {
         qos: QosLevel,
         packet_id: PacketId,
         reason_code: ReasonCode,
-        open: u8,
+        open: u16,
     ) {
         let kind = match qos {
             QosLevel::ExactlyOnce => AckKind::PubRec,
@@ -390,7 +392,7 @@ impl Shard {
         kind: AckKind,
         packet_id: PacketId,
         reason_code: ReasonCode,
-        open: u8,
+        open: u16,
     ) {
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -445,6 +447,7 @@ impl Shard {
     /// tried again when there is.
     fn have_room(&mut self, id: ConnectionId, destinations: &Destinations) -> bool {
         let mut shards = destinations.interested;
+        shards.insert_all(self.shared_shards());
         if destinations.retain {
             shards.insert(HomeKey::home_of_hash(destinations.hash, self.shard_count));
             shards.remove(self.id);
@@ -485,7 +488,7 @@ impl Shard {
         message: &SharedMessage,
         destinations: &Destinations,
         publisher: Option<Publisher>,
-    ) -> u8 {
+    ) -> u16 {
         let mut shared: Option<Bytes> = None;
         let mut open = 0;
         for shard in destinations.interested.iter() {
@@ -509,7 +512,7 @@ impl Shard {
 }
 
 /// Lets the publisher wait for the link's acceptance of a message; the number of its conditions.
-fn await_acceptance(link: &mut Link, number: u64, publisher: Option<Publisher>) -> u8 {
+pub(super) fn await_acceptance(link: &mut Link, number: u64, publisher: Option<Publisher>) -> u16 {
     let Some(Publisher {
         connection,
         ack_number,

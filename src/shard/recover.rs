@@ -5,6 +5,7 @@ use super::Shard;
 use super::interface::{JournalStart, StartError};
 use super::journal::WallClock;
 use super::peer_batch::ShardMessage;
+use super::shared::is_shared;
 use super::subscription::Subscription;
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
@@ -64,6 +65,7 @@ impl Shard {
             .on_recovered(recovered.bytes_since_snapshot(), recovered.is_rehomed());
         self.journal.begin_group(now);
         self.load(now, recovered, clock)?;
+        self.announce_groups();
         for peer in self.peers() {
             self.links[peer].push(ShardMessage::Recovered);
         }
@@ -190,6 +192,8 @@ impl Shard {
         loading: &mut Loading,
     ) -> Result<Delivery, StartError> {
         Ok(Delivery {
+            // What it leaves behind when its session ends goes to nobody else.
+            group: None,
             message: self.load_message(state.place, loading)?,
             qos: state.qos,
             retain: state.retain,
@@ -225,6 +229,10 @@ impl Shard {
     }
 
     fn load_subscription(&mut self, index: u32, filter: &str, subscription: Subscription) {
+        if is_shared(filter) {
+            self.load_shared(index, filter, subscription);
+            return;
+        }
         // It was valid when it was made, under limits that may be smaller today.
         let kind = validate_topic_filter(filter, u16::MAX).unwrap_or(FilterKind::Wildcard);
         let inserted = self.index.insert(filter, kind, index, subscription);

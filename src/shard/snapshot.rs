@@ -172,6 +172,7 @@ impl Shard {
             journal,
             sessions,
             index,
+            shared,
             counters,
             ..
         } = self;
@@ -200,6 +201,16 @@ impl Shard {
                     session,
                     subscription,
                     filter: &filter,
+                });
+            }
+        }
+        for group in it.shared.iter().flat_map(|groups| groups.iter()) {
+            if let Some((filter, subscription)) = shared.membership(group, slot) {
+                let subscription = subscription.fields();
+                journal.append(&Record::Subscribe {
+                    session,
+                    subscription,
+                    filter,
                 });
             }
         }

@@ -6,6 +6,7 @@ use super::input::Flow;
 use super::journal::Waiter;
 use super::mount::mounted_filter;
 use super::peer_batch::ShardMessage;
+use super::shared::is_shared;
 use super::subscription::Subscription;
 use super::sys::SYS_PREFIX;
 use crate::base::ids::{ConnectionId, ShardId};
@@ -184,6 +185,20 @@ impl Shard {
                 context: "wildcard subscriptions are not available",
             });
         }
+        let has_share = |filter: SubscribeFilter<'_>| is_shared(filter.topic_filter);
+        if !limits.shared_available && self.speaks_v5(id) && subscribe.filters().any(has_share) {
+            return Err(ProtocolError {
+                reason_code: ReasonCode::SharedSubscriptionsNotSupported,
+                context: "shared subscriptions are not available",
+            });
+        }
+        // [MQTT-3.8.3-4]
+        if subscribe
+            .filters()
+            .any(|filter| filter.options.no_local && is_shared(filter.topic_filter))
+        {
+            return Err(Self::protocol_error("no local on a shared subscription"));
+        }
         Ok(())
     }
 
@@ -211,6 +226,9 @@ impl Shard {
         lookups: &mut Vec<WantedLookup>,
     ) -> Result<QosLevel, ReasonCode> {
         let kind = self.check_filter(filter.topic_filter)?;
+        if is_shared(filter.topic_filter) {
+            return self.subscribe_shared(session_index, filter, identifier);
+        }
         let options = &filter.options;
         let Some(session) = self.sessions.get(session_index) else {
             return Err(ReasonCode::UnspecifiedError);
@@ -220,7 +238,7 @@ impl Shard {
         let previous = self.index.get(filter.topic_filter, session_index);
         let known = previous.is_some();
         let subscriptions_max = self.limits.subscriptions_per_session_max as usize;
-        if full || (!known && session.subscriptions.len() >= subscriptions_max) {
+        if full || (!known && session.subscription_count() >= subscriptions_max) {
             self.counters.limits_reached += 1;
             return Err(ReasonCode::QuotaExceeded);
         }
@@ -255,7 +273,12 @@ impl Shard {
         Ok(options.qos)
     }
 
-    fn log_subscription(&mut self, session: u32, filter: &str, subscription: Subscription) {
+    pub(super) fn log_subscription(
+        &mut self,
+        session: u32,
+        filter: &str,
+        subscription: Subscription,
+    ) {
         let session = self.journal_number(session);
         let record = Record::Subscribe {
             session,
@@ -279,13 +302,11 @@ impl Shard {
     }
 
     fn check_filter(&self, topic_filter: &str) -> Result<FilterKind, ReasonCode> {
-        match split_shared(topic_filter) {
-            Ok(None) => {}
-            Ok(Some(_)) => return Err(ReasonCode::SharedSubscriptionsNotSupported),
-            Err(_) => return Err(ReasonCode::TopicFilterInvalid),
-        }
+        let invalid = ReasonCode::TopicFilterInvalid;
+        let shared = split_shared(topic_filter).map_err(|_| invalid)?;
+        let topic_filter = shared.map_or(topic_filter, |(_, filter)| filter);
         let kind = validate_topic_filter(topic_filter, self.limits.topic_levels_max)
-            .map_err(|_| ReasonCode::TopicFilterInvalid)?;
+            .map_err(|_| invalid)?;
         if kind == FilterKind::Wildcard && !self.limits.wildcard_available {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
@@ -399,16 +420,20 @@ impl Shard {
     }
 
     fn unsubscribe(&mut self, session_index: u32, topic_filter: &str) -> Option<()> {
+        if is_shared(topic_filter) {
+            return self.unsubscribe_shared(session_index, topic_filter);
+        }
         let (filter, _) = self.index.get(topic_filter, session_index)?;
         self.remove_subscription(session_index, filter);
-        let number = self.journal_number(session_index);
-        let record = Record::Unsubscribe {
-            session: number,
-            filter: topic_filter,
-        };
-        self.journal.about(number, &record);
+        self.log_unsubscription(session_index, topic_filter);
         let session = self.sessions.get_mut(session_index)?;
         session.subscriptions.remove(filter).then_some(())
+    }
+
+    pub(super) fn log_unsubscription(&mut self, session: u32, filter: &str) {
+        let session = self.journal_number(session);
+        let record = Record::Unsubscribe { session, filter };
+        self.journal.about(session, &record);
     }
 
     /// Tells the other shards that this one has its first, or lost its last, subscription with

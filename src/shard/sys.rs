@@ -231,6 +231,7 @@ impl Shard {
                 qos: QosLevel::AtMostOnce,
                 retain: true,
                 subscription_identifiers: identifier.as_slice(),
+                group: None,
             };
             self.offer(now, session, offer, WhenSlow::Keep);
             self.messages.release(message);

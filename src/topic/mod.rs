@@ -15,7 +15,7 @@ pub mod index;
 mod levels;
 pub mod names;
 pub mod retained;
-mod subscribers;
+pub mod subscribers;
 #[cfg(test)]
 mod tests;
 pub mod trie;

@@ -13,7 +13,7 @@ const SCANNED_AGAIN: usize = 8;
 /// Subscribers with their values, each key once. Insert and remove are O(1) also for a filter that
 /// everybody subscribes to; iteration is over one slice.
 #[derive(Debug)]
-pub(super) enum Subscribers<K, V> {
+pub enum Subscribers<K, V> {
     One((K, V)),
     /// Two or more, or what is left of them.
     Many(Box<Many<K, V>>),
@@ -25,25 +25,28 @@ const _: () = assert!(
 );
 
 #[derive(Debug)]
-pub(super) struct Many<K, V> {
+pub struct Many<K, V> {
     entries: Vec<(K, V)>,
     /// Positions in `entries` by key; empty while there are few.
     positions: HashTable<u32>,
 }
 
 impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
-    pub(super) const fn new(key: K, value: V) -> Self {
+    #[must_use]
+    pub const fn new(key: K, value: V) -> Self {
         Self::One((key, value))
     }
 
-    pub(super) fn as_slice(&self) -> &[(K, V)] {
+    #[must_use]
+    pub fn as_slice(&self) -> &[(K, V)] {
         match self {
             Self::One(entry) => std::slice::from_ref(entry),
             Self::Many(many) => &many.entries,
         }
     }
 
-    pub(super) fn get(&self, key: K, hasher: &RandomState) -> Option<V> {
+    #[must_use]
+    pub fn get(&self, key: K, hasher: &RandomState) -> Option<V> {
         match self {
             Self::One((only, value)) => (*only == key).then_some(*value),
             Self::Many(many) => many.position(key, hasher).map(|at| many.entries[at].1),
@@ -51,7 +54,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
     }
 
     /// Adds or replaces; returns the value that was there.
-    pub(super) fn insert(&mut self, key: K, value: V, hasher: &RandomState) -> Option<V> {
+    pub fn insert(&mut self, key: K, value: V, hasher: &RandomState) -> Option<V> {
         match self {
             Self::One((only, previous)) if *only == key => Some(std::mem::replace(previous, value)),
             Self::One(entry) => {
@@ -66,7 +69,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
     }
 
     /// Returns the value that was there and whether nobody is left; then drop `self`.
-    pub(super) fn remove(&mut self, key: K, hasher: &RandomState) -> Option<(V, bool)> {
+    pub fn remove(&mut self, key: K, hasher: &RandomState) -> Option<(V, bool)> {
         match self {
             Self::One((only, value)) => (*only == key).then_some((*value, true)),
             Self::Many(many) => {

@@ -39,6 +39,7 @@ const TABLES: &[(&str, &str)] = &[
     ("publish", include_str!("publish.txt")),
     ("qos", include_str!("qos.txt")),
     ("subscribe", include_str!("subscribe.txt")),
+    ("shared", include_str!("shared.txt")),
     ("session", include_str!("session.txt")),
     ("will", include_str!("will.txt")),
     ("retained", include_str!("retained.txt")),

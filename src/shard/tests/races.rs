@@ -145,3 +145,69 @@ fn no_local_holds_for_a_lookup_under_way() {
     cluster.settle();
     assert!(cluster.received(other).ends_with(b"x"), "it is stored");
 }
+
+/// The chosen shard's last member has gone while the message was on its way: another shard's
+/// member gets it.
+#[test]
+fn shared_message_is_passed_on_when_its_member_has_gone() {
+    let mut cluster = Cluster::new(3);
+    let leaving = cluster.connect(1, "leaving");
+    let staying = cluster.connect(2, "staying");
+    let publisher = cluster.connect(0, "publisher");
+    cluster.feed(leaving, &subscribe("$share/g/t", 0));
+    cluster.settle();
+    assert_eq!(cluster.received(leaving), SUB_ACK_0);
+    cluster.feed(publisher, &publish(2, "t", "x"));
+    let mut held = cluster.hold(0);
+
+    cluster.feed(staying, &subscribe("$share/g/t", 0));
+    cluster.feed(leaving, &unsubscribe("$share/g/t"));
+    cluster.settle();
+    assert_eq!(cluster.received(staying), SUB_ACK_0);
+    assert_eq!(
+        cluster.received(publisher),
+        NOTHING,
+        "nobody has accepted it"
+    );
+    cluster.deliver(&mut held, 1);
+    cluster.settle();
+    assert_eq!(cluster.received(staying), publish(0, "t", "x"));
+    assert_eq!(cluster.received(publisher), [0x40, 2, 0, 7]);
+}
+
+/// Members on all shards, messages from all shards: each message reaches one of them, and each
+/// member gets its share.
+#[test]
+fn shared_messages_are_spread_over_members_of_all_shards() {
+    const ROUNDS: usize = 30;
+    let mut cluster = Cluster::new(3);
+    let names = ["first", "second", "third"];
+    let members: Vec<_> = [(0, "m"), (1, "m"), (2, "m")]
+        .map(|(shard, name)| cluster.connect(shard, name))
+        .into();
+    for member in &members {
+        cluster.feed(*member, &subscribe("$share/g/t/+", 0));
+        cluster.settle();
+    }
+    let mut received = vec![0; members.len()];
+    let mut count = |cluster: &mut Cluster| {
+        for (member, received) in members.iter().zip(&mut received) {
+            let bytes = cluster.received(*member);
+            *received += bytes.split(|byte| *byte == 0x30).count() - 1;
+        }
+    };
+    count(&mut cluster);
+    for (shard, name) in names.into_iter().enumerate() {
+        let publisher = cluster.connect(shard, name);
+        for _ in 0..ROUNDS {
+            cluster.feed(publisher, &publish(0, "t/1", "x"));
+            cluster.settle();
+            count(&mut cluster);
+        }
+    }
+    assert_eq!(received.iter().sum::<usize>(), 3 * ROUNDS, "{received:?}");
+    assert!(
+        received.iter().all(|share| *share > ROUNDS / 2),
+        "{received:?}"
+    );
+}

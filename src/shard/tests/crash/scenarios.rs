@@ -76,3 +76,28 @@ fn loss_is_noticed_when_acknowledgements_do_not_wait() {
     let lost = (300..304).filter(|seed| run(*seed, &plan).is_err());
     assert!(lost.count() > 0);
 }
+
+/// Members of a group are members after the crash; together they get everything.
+#[test]
+fn memberships_of_shared_subscriptions_survive() {
+    for (seed, shard_count) in [(400, 1), (401, 3)] {
+        let mut world = World::new(seed, shard_count, 4, limits(DurabilityAck::Disk));
+        world.qos_max = 1;
+        world.settle();
+        for member in [0, 1] {
+            let bytes = world.clients[member].subscribe("$share/g/t/#");
+            world.feed(member, &bytes);
+        }
+        world.settle();
+        for _ in 0..3 {
+            world.crash();
+            world.settle();
+            world.crash();
+            for _ in 0..300 {
+                world.step();
+            }
+        }
+        world.settle();
+        world.audit_group(&[0, 1]).unwrap();
+    }
+}

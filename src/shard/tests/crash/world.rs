@@ -177,7 +177,7 @@ impl World {
         while self.shards[shard].poll_resume().is_some() {}
     }
 
-    fn feed(&mut self, client: usize, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, client: usize, bytes: &[u8]) {
         let Client {
             shard,
             connection: Some(id),
@@ -313,6 +313,21 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What the members of a group must have got together.
+    pub(super) fn audit_group(&self, members: &[usize]) -> Result<(), String> {
+        let of = |index: &usize| self.clients[*index].received.iter().map(|(_, it)| it);
+        let received: BTreeSet<&String> = members.iter().flat_map(of).collect();
+        let acknowledged = self.clients.iter().flat_map(|client| &client.acknowledged);
+        let mut owed = acknowledged.filter(|it| it.split(' ').nth(1).unwrap().starts_with("t/"));
+        if received.is_empty() {
+            return Err("the group got nothing".to_owned());
+        }
+        match owed.find(|payload| !received.contains(payload)) {
+            Some(payload) => Err(format!("the group never got {payload:.40}")),
+            None => Ok(()),
+        }
     }
 
     /// Subscribes everybody to everything, before the first message.

@@ -1,0 +1,350 @@
+//! Shared subscriptions: joining and leaving, and the way of a message to one member of a group.
+//!
+//! The publisher's shard chooses a shard for each matching group, by the number of members; that
+//! shard chooses the member. If it has none any more it passes the message on. Messages that a
+//! member leaves behind at the end of its session go to another one.
+
+use super::Shard;
+use super::delivery::WhenSlow;
+use super::outbox::Link;
+use super::outgoing::Offer;
+use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
+use super::publish::{Publisher, await_acceptance};
+use super::shared_groups::{Choice, GroupId};
+use super::subscription::Subscription;
+use crate::base::ids::{ShardId, ShardSet};
+use crate::base::time::Instant;
+use crate::codec::{QosLevel, ReasonCode, SharedMessage, SubscribeFilter};
+use crate::config::limits::SharedStrategy;
+use crate::session::delivery::Delivery;
+use crate::topic::names::split_shared;
+use bytes::Bytes;
+
+/// Shards that a message visits in search of a member, while members change; then it is dropped
+/// and counted as `shared_unmatched`.
+const HOPS_MAX: u8 = 8;
+/// Members that are asked for room before the first choice gets the message all the same.
+const PROBES_MAX: usize = 8;
+
+/// Membership.
+impl Shard {
+    /// One valid filter of the form `$share/NAME/FILTER`; Ok: the granted QoS.
+    pub(super) fn subscribe_shared(
+        &mut self,
+        session_index: u32,
+        filter: &SubscribeFilter<'_>,
+        identifier: Option<u32>,
+    ) -> Result<QosLevel, ReasonCode> {
+        if !self.limits.shared_available {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        let hash = self.home_key.hash(filter.topic_filter.as_bytes());
+        let known = self.shared.is_member(hash, session_index);
+        let Some(session) = self.sessions.get_mut(session_index) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let subscriptions_max = self.limits.subscriptions_per_session_max as usize;
+        if !known && session.subscription_count() >= subscriptions_max {
+            self.counters.limits_reached += 1;
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let subscription = Subscription::new(&filter.options, identifier, 0);
+        let joined = self
+            .shared
+            .join(filter.topic_filter, hash, session_index, subscription);
+        let Some((group, is_new)) = joined else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        if is_new {
+            session.shared.get_or_insert_default().insert(group);
+        }
+        self.log_subscription(session_index, filter.topic_filter, subscription);
+        Ok(filter.options.qos)
+    }
+
+    pub(super) fn unsubscribe_shared(&mut self, session: u32, text: &str) -> Option<()> {
+        let hash = self.home_key.hash(text.as_bytes());
+        let group = self.shared.find(hash)?;
+        let left = self.shared.leave(group, session);
+        let state = self.sessions.get_mut(session)?;
+        let groups = state.shared.as_mut()?;
+        groups.remove(group);
+        if groups.is_empty() {
+            state.shared = None;
+        }
+        left.then(|| self.log_unsubscription(session, text))
+    }
+
+    /// A membership of an earlier process; its client is not connected.
+    pub(super) fn load_shared(&mut self, index: u32, text: &str, subscription: Subscription) {
+        let hash = self.home_key.hash(text.as_bytes());
+        let joined = self.shared.join(text, hash, index, subscription);
+        if let Some((group, _)) = joined
+            && let Some(session) = self.sessions.get_mut(index)
+        {
+            session.shared.get_or_insert_default().insert(group);
+            self.shared.set_online(group, index, false);
+        }
+    }
+
+    /// The client of a session has come or gone.
+    pub(super) fn set_shared_online(&mut self, session_index: u32, is_online: bool) {
+        let Self {
+            sessions, shared, ..
+        } = self;
+        let groups = sessions
+            .get(session_index)
+            .and_then(|session| session.shared.as_ref());
+        for group in groups.into_iter().flat_map(|groups| groups.iter()) {
+            shared.set_online(group, session_index, is_online);
+        }
+    }
+
+    /// Tells the other shards how many members the groups have here that changed in this turn.
+    /// Before the turn's barrier, so that a SUBACK leaves when they know.
+    pub(super) fn announce_groups(&mut self) {
+        let own = self.id.index();
+        let Self { shared, links, .. } = self;
+        let mut tell = |text: &str, online: u32, all: u32| {
+            for (_, link) in links.iter_mut().enumerate().filter(|(at, _)| *at != own) {
+                link.push_shared_interest(text, online, all);
+            }
+        };
+        while shared.poll_stale(&mut tell) {}
+    }
+
+    pub(super) fn on_shared_interest(
+        &mut self,
+        source: ShardId,
+        text: &str,
+        online: u32,
+        all: u32,
+    ) {
+        let hash = self.home_key.hash(text.as_bytes());
+        self.shared.set_peer(text, hash, source, online, all);
+    }
+}
+
+/// Messages.
+impl Shard {
+    /// Chooses a shard for each group that matches; `publisher`: the publishing session.
+    pub(super) fn choose_shared(&mut self, topic_name: &str, publisher: Option<u32>) {
+        self.shared.clear_choices();
+        if !self.shared.has_groups() {
+            return;
+        }
+        let strategy = self.limits.shared_strategy;
+        let basis = match strategy {
+            SharedStrategy::HashTopic => self.home_key.hash(topic_name.as_bytes()),
+            SharedStrategy::HashClient => publisher
+                .and_then(|index| self.sessions.get(index))
+                .map_or(0, |it| self.home_key.hash(it.client_id.as_bytes())),
+            _ => 0,
+        };
+        let Self { shared, random, .. } = self;
+        shared.choose(topic_name, self.id, strategy, basis, random);
+    }
+
+    /// The other shards that were chosen.
+    pub(super) fn shared_shards(&self) -> ShardSet {
+        let mut shards = ShardSet::EMPTY;
+        for choice in self.shared.choices() {
+            if choice.shard != self.id {
+                shards.insert(choice.shard);
+            }
+        }
+        shards
+    }
+
+    /// Brings a message to the members that were chosen.
+    pub(super) fn route_shared(
+        &mut self,
+        now: Instant,
+        message: &SharedMessage,
+        publisher: Option<Publisher>,
+    ) -> SharedRoute {
+        let groups = self.shared.choices().len();
+        let drops = self.counters.drops_queue_full;
+        let shards = self.shared_shards();
+        let mut body = None;
+        for index in 0..groups {
+            let choice = self.shared.choices()[index];
+            self.route_choice(now, choice, message, 0, &mut body);
+        }
+        self.shared.clear_choices();
+        let mut open = 0;
+        for shard in shards.iter() {
+            let link: &mut Link = &mut self.links[shard.index()];
+            let number = link.latest();
+            open += await_acceptance(link, number, publisher);
+        }
+        SharedRoute {
+            groups,
+            open,
+            refused: self.is_refused(drops),
+        }
+    }
+
+    fn route_choice(
+        &mut self,
+        now: Instant,
+        choice: Choice,
+        message: &SharedMessage,
+        hops: u8,
+        body: &mut Option<Bytes>,
+    ) {
+        if choice.shard == self.id {
+            self.deliver_shared(now, choice, message);
+            return;
+        }
+        let Some(group) = self.shared.get_mut(choice.group) else {
+            return;
+        };
+        let hash = group.hash();
+        self.counters.messages_forwarded += 1;
+        let link = &mut self.links[choice.shard.index()];
+        link.push_shared_publish(message, body, hash, choice.member, hops);
+    }
+
+    /// To a member here. False: there is none.
+    fn deliver_shared(&mut self, now: Instant, choice: Choice, message: &SharedMessage) -> bool {
+        let Some((session, subscription)) = self.choose_member(choice, message.qos()) else {
+            return false;
+        };
+        let identifier = subscription.identifier();
+        let offer = Offer {
+            message,
+            qos: subscription.qos().min(message.qos()),
+            retain: subscription.retain_as_published() && message.retain(),
+            subscription_identifiers: identifier.as_slice(),
+            group: Some(choice.group),
+        };
+        self.offer(now, session, offer, WhenSlow::Drop);
+        true
+    }
+
+    /// The first in the order of the strategy that can take the message now; if none of the first
+    /// few can, the first of all.
+    fn choose_member(&mut self, choice: Choice, qos: QosLevel) -> Option<(u32, Subscription)> {
+        let strategy = self.limits.shared_strategy;
+        let Self { shared, random, .. } = self;
+        let group = shared.get_mut(choice.group)?;
+        let candidates: smallvec::SmallVec<[(u32, Subscription); PROBES_MAX]> = group
+            .candidates(strategy, choice.member, random)
+            .take(PROBES_MAX)
+            .collect();
+        let mut ready = candidates
+            .iter()
+            .filter(|(session, subscription)| self.can_take(*session, subscription.qos().min(qos)));
+        let chosen = match strategy {
+            // Of two that are ready: who has less to do. Two are enough to even a group out.
+            SharedStrategy::LeastInflight => ready
+                .take(2)
+                .min_by_key(|(session, _)| self.unacknowledged(*session)),
+            _ => ready.next(),
+        };
+        chosen.or_else(|| candidates.first()).copied()
+    }
+
+    /// The session's client is there and has room for a message.
+    fn can_take(&self, session: u32, qos: QosLevel) -> bool {
+        let Some(session) = self.sessions.get(session) else {
+            return false;
+        };
+        let connection = session.connection.and_then(|id| self.connection(id));
+        connection.is_some_and(|connection| {
+            connection.send_bytes() < self.limits.send_queue_bytes_max as usize
+                && (qos == QosLevel::AtMostOnce || session.outbound.can_send(connection.window))
+        })
+    }
+
+    fn unacknowledged(&self, session: u32) -> usize {
+        let session = self.sessions.get(session);
+        session.map_or(0, |it| {
+            usize::from(it.outbound.sent_count()) + it.outbound.queued_count()
+        })
+    }
+
+    /// A member is to be chosen here for another shard. True: its queue was full, and the publisher
+    /// is to know.
+    pub(super) fn on_shared_publish(
+        &mut self,
+        now: Instant,
+        batch: &PeerBatch,
+        hash: u64,
+        member: u32,
+        hops: u8,
+        record: &PublishRecord,
+    ) -> bool {
+        let drops = self.counters.drops_queue_full;
+        self.counters.messages_from_peers += 1;
+        let message = batch.message(record, &mut self.messages);
+        if let Some(group) = self.shared.find(hash) {
+            let choice = Choice {
+                group,
+                shard: self.id,
+                member,
+            };
+            if !self.deliver_shared(now, choice, &message) {
+                self.route_again(now, group, &message, hops);
+            }
+        } else {
+            self.counters.shared_unmatched += 1;
+        }
+        self.messages.release(message);
+        self.is_refused(drops)
+    }
+
+    /// Another member, wherever it is. No publisher waits for it: the message was accepted.
+    fn route_again(&mut self, now: Instant, group: GroupId, message: &SharedMessage, hops: u8) {
+        let strategy = self.limits.shared_strategy;
+        let Self { shared, random, .. } = self;
+        let basis = random.next_u64();
+        match shared.choose_again(group, self.id, strategy, basis, random) {
+            Some(choice) if hops < HOPS_MAX => {
+                self.route_choice(now, choice, message, hops + 1, &mut None);
+            }
+            _ => self.counters.shared_unmatched += 1,
+        }
+    }
+
+    /// A member's session has ended: what it had not acknowledged goes to another one. A QoS 2
+    /// message that was sent must not [MQTT-4.8.2-5].
+    pub(super) fn redeliver_shared(&mut self, now: Instant, left: Vec<Left>) {
+        for Left { delivery, was_sent } in left {
+            let message = &delivery.message;
+            let again = !was_sent || delivery.qos == QosLevel::AtLeastOnce;
+            if let Some(group) = delivery.group
+                && again
+                && !delivery.is_expired(now)
+            {
+                self.route_again(now, group, message, 0);
+            }
+            self.messages.release(delivery.message);
+        }
+    }
+}
+
+/// What became of a message's groups.
+pub(super) struct SharedRoute {
+    /// How many there were.
+    pub(super) groups: usize,
+    /// Acceptances that the publisher has to wait for: one per link, as they are cumulative.
+    pub(super) open: u16,
+    /// A queue was full, and the publisher is to know.
+    pub(super) refused: bool,
+}
+
+/// A delivery that a session leaves behind.
+pub(super) struct Left {
+    pub(super) delivery: Delivery,
+    pub(super) was_sent: bool,
+}
+
+/// Is it the filter of a shared subscription, valid or not?
+pub(super) fn is_shared(topic_filter: &str) -> bool {
+    !matches!(split_shared(topic_filter), Ok(None))
+}
+
+// One message of a batch stays within a cache line.
+const _: () = assert!(size_of::<ShardMessage>() <= 64);
