@@ -157,6 +157,17 @@ impl SysTree {
         self.last_at = now;
     }
 
+    /// Topics, known or not.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
     /// Topic names and values that are known.
     pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
         let known = self.topics.iter().filter(|topic| !topic.value.is_empty());

@@ -349,6 +349,7 @@ impl Shard {
         self.journal.on_timeout(now);
         self.expire_timers(now);
         self.run_lookups(now);
+        self.run_sys(now);
         self.run_resumes(now);
     }
 
@@ -405,7 +406,7 @@ impl Shard {
     /// When `on_timeout` wants to be called, at the latest. A time in the past: at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.lookups.has_work() {
+        if self.lookups.has_work() || self.sys.has_work() {
             return Some(Instant::ZERO);
         }
         match (self.wheel.next_deadline(), self.journal.deadline()) {

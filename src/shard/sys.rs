@@ -18,6 +18,7 @@ use crate::base::wheel::TimerId;
 use crate::codec::{ForwardableRuns, MessageParts, QosLevel, SharedMessage};
 use crate::metrics::sys::{Gauges, ProcessMemory, Report, SysTree};
 use crate::topic::names::matches;
+use std::collections::VecDeque;
 
 /// The tree that only the broker writes.
 pub(super) const SYS_PREFIX: &str = "$SYS/";
@@ -41,6 +42,9 @@ pub(super) fn is_reserved(topic_name: &str) -> bool {
 /// the next interval only.
 const WAITING_MAX: usize = 4096;
 
+/// Topics looked at for new subscribers in one turn, about a millisecond; the rest in the next.
+const VISITS_PER_TURN_MAX: usize = 16_384;
+
 #[derive(Debug, Default)]
 pub(super) struct Sys {
     /// Subscriptions below `$SYS/` in this shard's index.
@@ -51,7 +55,9 @@ pub(super) struct Sys {
     reports: Vec<Option<Report>>,
     /// The collection under way is for all subscribers, not only for the new ones.
     is_periodic: bool,
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
+    /// How many of them, from the front, the present tree is for.
+    deliverable: usize,
     memory: Option<ProcessMemory>,
     memory_wanted: bool,
     /// The most sessions of this shard so far.
@@ -76,6 +82,10 @@ impl Sys {
         } else {
             self.subscriptions -= 1;
         }
+    }
+
+    pub(super) const fn has_work(&self) -> bool {
+        self.deliverable > 0
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -108,7 +118,7 @@ impl Shard {
                 self.counters.limits_reached += 1;
                 return;
             }
-            self.sys.waiting.push(Waiting {
+            self.sys.waiting.push_back(Waiting {
                 connection: id,
                 wanted,
             });
@@ -188,11 +198,8 @@ impl Shard {
         let reports: Vec<Report> = self.sys.reports.drain(..).flatten().collect();
         let mut tree = std::mem::take(&mut self.sys.tree);
         tree.update(now, &reports, self.sys.memory);
-        let waiting = std::mem::take(&mut self.sys.waiting);
-        for waiting in &waiting {
-            self.deliver_sys(now, waiting, &tree);
-        }
-        if waiting.len() == self.sys.subscriptions {
+        self.sys.deliverable = self.sys.waiting.len();
+        if self.sys.deliverable == self.sys.subscriptions {
             // Everybody knows the present values now.
             tree.publish(|_, _| {});
         }
@@ -204,6 +211,22 @@ impl Shard {
             });
         }
         self.sys.tree = tree;
+        self.run_sys(now);
+    }
+
+    /// The present values to some new subscriptions, each in its turn.
+    pub(super) fn run_sys(&mut self, now: Instant) {
+        let mut visits = 0;
+        while visits < VISITS_PER_TURN_MAX && self.sys.deliverable > 0 {
+            self.sys.deliverable -= 1;
+            let Some(waiting) = self.sys.waiting.pop_front() else {
+                return;
+            };
+            let tree = std::mem::take(&mut self.sys.tree);
+            visits += tree.len();
+            self.deliver_sys(now, &waiting, &tree);
+            self.sys.tree = tree;
+        }
     }
 
     /// All present values to one new subscription, if it still exists.
@@ -233,7 +256,7 @@ impl Shard {
                 subscription_identifiers: identifier.as_slice(),
                 group: None,
             };
-            self.offer(now, session, offer, WhenSlow::Keep);
+            self.offer(now, session, offer, WhenSlow::Drop);
             self.messages.release(message);
         }
     }
