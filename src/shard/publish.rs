@@ -57,10 +57,13 @@ impl Shard {
             }
             Err(error) => return self.fail(now, id, error),
         };
-        let mount_point = self.mount_point(id);
+        let Some(rules) = self.publish_rules(id) else {
+            return Flow::Closed;
+        };
+        let mount_point = rules.mount_point.as_deref();
         let hides_names = mount_point.is_some() && topic_name.starts_with('$');
-        let topic_name = &*mounted_name(mount_point.as_deref(), topic_name);
-        if let Err(error) = self.publish_allowed(id, publish, topic_name) {
+        let topic_name = &*mounted_name(mount_point, topic_name);
+        if let Err(error) = self.publish_allowed(&rules, publish, topic_name) {
             return self.fail(now, id, error);
         }
         if let Some(packet_id) = publish.packet_id {
@@ -80,7 +83,7 @@ impl Shard {
             self.counters.publishes_denied += 1;
             return self.publish_refused(id, session, publish, ReasonCode::NotAuthorized);
         }
-        if !self.payload_is_as_said(id, publish) {
+        if rules.checks_payload_format && !payload_is_as_said(publish) {
             self.counters.payloads_invalid += 1;
             return self.publish_refused(id, session, publish, ReasonCode::PayloadFormatInvalid);
         }
@@ -225,7 +228,7 @@ impl Shard {
 
     fn publish_allowed(
         &self,
-        id: ConnectionId,
+        rules: &PublishRules,
         publish: &Publish<'_>,
         topic_name: &str,
     ) -> Result<(), ProtocolError> {
@@ -235,10 +238,7 @@ impl Shard {
                 context,
             })
         };
-        if self
-            .connection(id)
-            .is_some_and(|it| publish.qos > it.qos_max)
-        {
+        if publish.qos > rules.qos_max {
             return refuse(
                 ReasonCode::QosNotSupported,
                 "QoS above the announced maximum",
@@ -293,13 +293,13 @@ impl Shard {
         })
     }
 
-    /// The Payload Format Indicator holds, or nobody looks at it (section 3.3.2.3.2).
-    fn payload_is_as_said(&self, id: ConnectionId, publish: &Publish<'_>) -> bool {
-        publish.properties.payload_format_indicator != Some(1)
-            || !self
-                .connection(id)
-                .is_some_and(|it| it.check_payload_format)
-            || std::str::from_utf8(publish.payload).is_ok()
+    fn publish_rules(&self, id: ConnectionId) -> Option<PublishRules> {
+        let connection = self.connection(id)?;
+        Some(PublishRules {
+            qos_max: connection.qos_max,
+            checks_payload_format: connection.check_payload_format,
+            mount_point: connection.mount_point.clone(),
+        })
     }
 
     /// Acknowledged with the reason, where there is an acknowledgement, and not routed.
@@ -409,6 +409,19 @@ impl Shard {
         });
         self.send_ready_acks(id);
     }
+}
+
+/// What a connection's listener makes of its PUBLISH packets.
+struct PublishRules {
+    qos_max: QosLevel,
+    checks_payload_format: bool,
+    mount_point: Option<Rc<str>>,
+}
+
+/// The Payload Format Indicator holds (section 3.3.2.3.2).
+fn payload_is_as_said(publish: &Publish<'_>) -> bool {
+    publish.properties.payload_format_indicator != Some(1)
+        || std::str::from_utf8(publish.payload).is_ok()
 }
 
 enum PublishTopic {

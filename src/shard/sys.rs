@@ -30,12 +30,15 @@ const BRIDGE_STATE: (&str, &str) = ("$SYS/broker/connection/", "/state");
 
 /// Whether a topic is the broker's own, so that clients do not publish to it.
 pub(super) fn is_reserved(topic_name: &str) -> bool {
+    // Almost no topic does, and this looks at five bytes.
+    if !topic_name.starts_with(SYS_PREFIX) {
+        return false;
+    }
     let (before, after) = BRIDGE_STATE;
     let name = topic_name
         .strip_prefix(before)
         .and_then(|rest| rest.strip_suffix(after));
-    let is_bridge_state = name.is_some_and(|name| !name.is_empty() && !name.contains('/'));
-    topic_name.starts_with(SYS_PREFIX) && !is_bridge_state
+    !name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// Filters of new subscribers that wait for a collection; beyond them one gets the values with
