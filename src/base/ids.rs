@@ -24,6 +24,17 @@ pub struct ShardSet(u128);
 impl ShardSet {
     pub const EMPTY: Self = Self(0);
 
+    /// One bit per shard, from the lowest.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     pub const fn insert(&mut self, shard: ShardId) {
         self.0 |= 1 << shard.0;
     }

@@ -7,7 +7,7 @@ use super::shared::Left;
 use super::timeout::TimerKey;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
-use crate::codec::{Disconnect, ForwardableRuns, MessageParts, ReasonCode};
+use crate::codec::{Disconnect, ForwardableRuns, MessageParts, QosLevel, ReasonCode};
 use crate::connection::Connection;
 use crate::connection::acknowledge::PendingAcks;
 use crate::journal::Record;
@@ -139,7 +139,7 @@ impl Shard {
                 let session = session.journal_number;
                 self.journal
                     .about(session, &Record::WillCleared { session });
-                self.publish_will(now, &will);
+                self.publish_will(now, &will, session);
             }
         }
         let Self {
@@ -184,7 +184,7 @@ impl Shard {
         }
         self.redeliver_shared(now, left);
         if let Some(will) = session.will.take() {
-            self.publish_will(now, &will);
+            self.publish_will(now, &will, number);
         }
     }
 
@@ -206,7 +206,7 @@ impl Shard {
 
     /// A will has no connection that could be paused: it is routed even when a link is full. That
     /// adds at most one message per ended connection.
-    fn publish_will(&mut self, now: Instant, will: &Will) {
+    fn publish_will(&mut self, now: Instant, will: &Will, journal_number: u64) {
         self.counters.wills_published += 1;
         let destinations = self.destinations(&will.topic_name, will.retain);
         let expiry_s = will.message_expiry_interval_s;
@@ -220,7 +220,12 @@ impl Shard {
         });
         self.choose_shared(&will.topic_name, None);
         self.route_local(now, &will.topic_name, &message, None);
-        self.route_away(now, &message, &destinations, None);
+        // The journalled will is gone with the record of its publication.
+        if journal_number != 0 && will.qos != QosLevel::AtMostOnce {
+            self.forward(now, &message, &destinations, None);
+        } else {
+            self.route_away(now, &message, &destinations, None);
+        }
         self.route_shared(now, &message, None);
         self.messages.release(message);
     }

@@ -38,7 +38,8 @@ impl Shard {
         let held = queued
             .chain(unsent)
             .chain(last)
-            .chain(self.retained.messages());
+            .chain(self.retained.messages())
+            .chain(self.forwards.messages());
         let mut bytes = 0;
         let mut seen = BTreeSet::new();
         for message in held {
@@ -102,6 +103,7 @@ impl Shard {
     pub fn is_settled(&self) -> bool {
         self.peers().all(|link| self.links[link].is_settled())
             && self.barriers.is_settled()
+            && self.forwards.is_settled()
             && self.lookups.is_settled()
             && self.sys.is_settled()
             && self.shared.is_settled()

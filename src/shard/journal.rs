@@ -43,6 +43,8 @@ pub(super) enum Waiter {
         connection: ConnectionId,
         packet_id: PacketId,
     },
+    /// A message that arrives exactly once travels.
+    Forward { number: u64 },
     /// Messages of another shard are accepted.
     Accept {
         source: ShardId,
@@ -448,6 +450,7 @@ impl Shard {
                 connection,
                 packet_id,
             } => self.send_held(now, session, connection, packet_id),
+            Waiter::Forward { number } => self.send_forward(number),
             Waiter::Accept {
                 source,
                 count,

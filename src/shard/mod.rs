@@ -21,6 +21,7 @@ mod copies;
 mod delivery;
 mod directory;
 mod ending;
+mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod input;
@@ -65,6 +66,7 @@ use crate::topic::index::{FilterId, Index};
 use authenticate::Authentications;
 use delivery::Target;
 use directory::Directory;
+use forward::Forwards;
 use interest::{Announced, Interest};
 use interface::{CloseCause, Closing, ConnectionOrigin, HandOver, ReadVerdict, ShardSettings};
 use journal::Journal;
@@ -120,6 +122,7 @@ pub struct Shard {
     /// One per shard; the own entry is never used.
     links: Vec<Link>,
     journal: Journal,
+    forwards: Forwards,
     /// Shards whose recovered subscriptions are not known here yet.
     awaited_peers: u16,
 
@@ -177,6 +180,7 @@ impl Shard {
             clients_connected: 0,
             links: (0..shard_count).map(|_| Link::default()).collect(),
             journal: Journal::new(),
+            forwards: Forwards::new(shard_count),
             awaited_peers: 0,
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),

@@ -68,17 +68,24 @@ impl Link {
         self.sent
     }
 
-    pub(super) fn push_publish(&mut self, message: &Message, shared: &mut Option<Bytes>) -> u64 {
-        let record = self.current.put_message(message, shared);
+    /// `forward`: its number among the messages that arrive exactly once, or 0.
+    pub(super) fn push_publish(
+        &mut self,
+        message: &Message,
+        forward: u64,
+        shared: &mut Option<Bytes>,
+    ) -> u64 {
+        let record = self.current.put_message(message, forward, shared);
         self.push(ShardMessage::Publish(record))
     }
 
     pub(super) fn push_retained_update(
         &mut self,
         message: &Message,
+        forward: u64,
         shared: &mut Option<Bytes>,
     ) -> u64 {
-        let record = self.current.put_message(message, shared);
+        let record = self.current.put_message(message, forward, shared);
         self.last_retained_update = self.push(ShardMessage::RetainedUpdate(record));
         self.current.wants_acceptance = true;
         self.last_retained_update
@@ -92,7 +99,7 @@ impl Link {
         member: u32,
         hops: u8,
     ) {
-        let record = self.current.put_message(message, shared);
+        let record = self.current.put_message(message, 0, shared);
         self.push(ShardMessage::SharedPublish {
             group,
             member,
@@ -117,14 +124,19 @@ impl Link {
     }
 
     pub(super) fn push_retained_answer(&mut self, lookup: u64, message: &Message) {
-        let record = self.current.put_message(message, &mut None);
+        let record = self.current.put_message(message, 0, &mut None);
         self.push(ShardMessage::RetainedAnswer { lookup, record });
+    }
+
+    /// The acceptance of this message is waited for.
+    pub(super) fn want_acceptance(&mut self, number: u64) {
+        self.current.wants_acceptance = true;
+        self.wanted = number;
     }
 
     /// The acknowledgement leaves when the peer has accepted the message with this number.
     pub(super) fn wait(&mut self, waiter: Waiter) {
-        self.current.wants_acceptance = true;
-        self.wanted = waiter.number;
+        self.want_acceptance(waiter.number);
         self.waiters.push_back(waiter);
     }
 

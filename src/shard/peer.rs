@@ -66,9 +66,11 @@ impl Shard {
     ) {
         match message {
             ShardMessage::Publish(record) => {
-                if self.on_peer_publish(now, batch, &record) {
-                    self.links[source.index()].refuse(number);
-                }
+                self.once(source, record.forward, |shard| {
+                    if shard.on_peer_publish(now, batch, &record) {
+                        shard.links[source.index()].refuse(number);
+                    }
+                });
             }
             ShardMessage::SharedPublish {
                 group,
@@ -83,11 +85,11 @@ impl Shard {
             ShardMessage::SharedInterest { text, online, all } => {
                 self.on_shared_interest(source, batch.text(text), online, all);
             }
-            ShardMessage::RetainedUpdate(record) => {
-                let message = batch.message(&record, &mut self.messages);
-                self.keep_retained(now, &message);
-                self.messages.release(message);
-            }
+            ShardMessage::RetainedUpdate(record) => self.once(source, record.forward, |shard| {
+                let message = batch.message(&record, &mut shard.messages);
+                shard.keep_retained(now, &message);
+                shard.messages.release(message);
+            }),
             ShardMessage::ExactInterest { hash, wanted } => {
                 self.interest.set_exact(source, hash, wanted);
             }
@@ -109,6 +111,19 @@ impl Shard {
             }
             ShardMessage::RetainedSliceEnd { lookup, cursor } => {
                 self.on_slice_end(lookup, cursor.map(|cursor| *cursor));
+            }
+        }
+    }
+
+    /// Does what a message asks for, unless it has come before; a message without a number has not.
+    fn once(&mut self, source: ShardId, forward: u64, act: impl FnOnce(&mut Self)) {
+        if forward == 0 {
+            act(self);
+        } else if self.forwards.on_arrived(source, forward) {
+            let before = self.journal.sequence();
+            act(self);
+            if self.journal.sequence() > before {
+                self.log_arrived(source, forward);
             }
         }
     }
@@ -158,6 +173,7 @@ impl Shard {
                 self.send_ready_acks(waiter.connection);
             }
         }
+        self.finish_forwards();
         self.answer_barriers();
     }
 

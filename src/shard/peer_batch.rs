@@ -111,6 +111,8 @@ pub(super) struct Text {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PublishRecord {
     expires_at: Option<Instant>,
+    /// Its number among those that arrive exactly once; 0: it is none of them.
+    pub(super) forward: u64,
     /// Position in the arena, or in the shared list.
     start: u32,
     shared: u32,
@@ -193,6 +195,7 @@ impl PeerBatch {
     pub(super) fn put_message(
         &mut self,
         message: &Message,
+        forward: u64,
         shared: &mut Option<Bytes>,
     ) -> PublishRecord {
         let body = message.body();
@@ -216,6 +219,7 @@ impl PeerBatch {
             topic_bytes: u16::try_from(topic_bytes).unwrap_or(u16::MAX),
             qos: message.qos(),
             retain: message.retain(),
+            forward,
         }
     }
 

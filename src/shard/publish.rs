@@ -39,6 +39,17 @@ pub(super) struct Publisher {
     ack_number: u32,
 }
 
+impl Publisher {
+    /// For the acceptance of the message with this number on a link.
+    pub(super) const fn waiter(self, number: u64) -> Waiter {
+        Waiter {
+            number,
+            connection: self.connection,
+            ack_number: self.ack_number,
+        }
+    }
+}
+
 impl Shard {
     /// Steps 5 to 12 of a PUBLISH's journey: checks, route, acknowledgement.
     pub(super) fn on_publish(
@@ -102,7 +113,14 @@ impl Shard {
         let publisher = publish.packet_id.and_then(|_| self.publisher(id));
         let (matched, refused) =
             self.route_local_or_refuse(now, topic_name, &message, Some(session));
-        let open = self.route_away(now, &message, &destinations, publisher);
+        // A repeated QoS 2 message must not arrive twice there either, also after a crash.
+        let exactly_once =
+            publish.qos == QosLevel::ExactlyOnce && self.journal_number(session) != 0;
+        let open = if exactly_once {
+            self.forward(now, &message, &destinations, publisher)
+        } else {
+            self.route_away(now, &message, &destinations, publisher)
+        };
         let shared = self.route_shared(now, &message, publisher);
         self.messages.release(message);
         if let Some(packet_id) = publish.packet_id {
@@ -506,7 +524,7 @@ impl Shard {
         let mut open = 0;
         for shard in destinations.interested.iter() {
             let link = &mut self.links[shard.index()];
-            let number = link.push_publish(message, &mut shared);
+            let number = link.push_publish(message, 0, &mut shared);
             self.counters.messages_forwarded += 1;
             open += await_acceptance(link, number, publisher);
         }
@@ -519,24 +537,14 @@ impl Shard {
             return open;
         }
         let link = &mut self.links[owner.index()];
-        let number = link.push_retained_update(message, &mut shared);
+        let number = link.push_retained_update(message, 0, &mut shared);
         open + await_acceptance(link, number, publisher)
     }
 }
 
 /// Lets the publisher wait for the link's acceptance of a message; the number of its conditions.
 pub(super) fn await_acceptance(link: &mut Link, number: u64, publisher: Option<Publisher>) -> u16 {
-    let Some(Publisher {
-        connection,
-        ack_number,
-    }) = publisher
-    else {
-        return 0;
-    };
-    link.wait(Waiter {
-        number,
-        connection,
-        ack_number,
-    });
+    let Some(publisher) = publisher else { return 0 };
+    link.wait(publisher.waiter(number));
     1
 }

@@ -7,6 +7,7 @@ use super::journal::WallClock;
 use super::peer_batch::ShardMessage;
 use super::shared::is_shared;
 use super::subscription::Subscription;
+use crate::base::ids::ShardSet;
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, SharedMessage};
@@ -93,6 +94,12 @@ impl Shard {
             return Err(StartError::TooManySessions { found, max });
         }
         self.journal.next_session = state.next_session;
+        self.forwards.start(state.next_forward, clock.unix_ms(now));
+        for (source, number) in state.arrived {
+            if source.0 < self.shard_count {
+                self.forwards.on_arrived(source, number);
+            }
+        }
         let mut loading = Loading {
             recovered,
             messages: map(0),
@@ -116,6 +123,11 @@ impl Shard {
         self.rearm_sys(now);
         for (topic_name, retained) in state.retained {
             self.load_retained(&topic_name, retained, &mut loading)?;
+        }
+        for (number, forward) in state.forwards {
+            let message = self.load_message(forward.place, &mut loading)?;
+            let shards = ShardSet::from_bits(forward.shards);
+            self.load_forward(number, message, shards, forward.is_retained_update);
         }
         for (_, message) in loading.messages {
             self.messages.release(message);

@@ -99,10 +99,11 @@ impl Shard {
 
     fn write_snapshot_begin(&mut self, bytes_written: u64) {
         let next_session = self.journal.next_session;
+        let next_forward = self.forwards.next();
         let Some(writer) = self.journal.writer() else {
             return;
         };
-        let began_in = writer.begin_snapshot(next_session, 1);
+        let began_in = writer.begin_snapshot(next_session, next_forward);
         let snapshot = &mut self.journal.snapshot;
         snapshot.stage = Stage::Sessions(0);
         snapshot.began_in = began_in;
@@ -110,6 +111,7 @@ impl Shard {
         snapshot.recovered_bytes = 0;
         snapshot.bytes = 0;
         snapshot.is_wanted = false;
+        self.write_forwards();
     }
 
     fn write_slice(&mut self, gathered_max: usize) {

@@ -89,6 +89,8 @@ struct Barrier {
 struct HeldBarrier {
     source: ShardId,
     number: u64,
+    /// The retained update that must have arrived at its owner, of those that arrive exactly once.
+    forward: u64,
     /// Link and number of the retained update that must be accepted there.
     waits: SmallVec<[(ShardId, u64); 4]>,
 }
@@ -495,6 +497,7 @@ impl Shard {
         self.barriers.held.push_back(HeldBarrier {
             source,
             number,
+            forward: self.forwards.last_retained_update(),
             waits,
         });
         self.answer_barriers();
@@ -503,12 +506,15 @@ impl Shard {
     /// Answers the barriers that wait for nothing any more, in the order of their coming.
     pub(super) fn answer_barriers(&mut self) {
         let Self {
-            barriers, links, ..
+            barriers,
+            links,
+            forwards,
+            ..
         } = self;
         while let Some(held) = barriers.held.front() {
             let accepted =
                 |(shard, number): &(ShardId, u64)| links[shard.index()].has_accepted(*number);
-            if !held.waits.iter().all(accepted) {
+            if !held.waits.iter().all(accepted) || !forwards.is_done(held.forward) {
                 return;
             }
             let number = held.number;

@@ -45,7 +45,6 @@ fn nothing_acknowledged_is_lost_on_one_core() {
 fn nothing_acknowledged_is_lost_between_cores() {
     let plan = Plan {
         shard_count: 3,
-        qos_max: 1,
         ..PLAN
     };
     for seed in 100..108 {

@@ -1,0 +1,272 @@
+//! Messages to other shards that must arrive exactly once, also over a crash: QoS 2 from journalled
+//! sessions, and the wills of these.
+//!
+//! Such a message and where it goes is journalled together with what it did here, and travels when
+//! that is durable. The receiver journals the number of the last one that arrived together with
+//! what it did there. After a crash the sender sends what was not accepted again, and the receiver
+//! knows what it has: numbers of a link ascend, whatever happens.
+
+use super::Shard;
+use super::journal::Waiter;
+use super::publish::{Destinations, Publisher};
+use crate::base::hash::HomeKey;
+use crate::base::ids::{ShardId, ShardSet};
+use crate::base::time::Instant;
+use crate::codec::SharedMessage;
+use crate::journal::Record;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+
+/// Numbers of a process begin with its start in milliseconds since 1970, shifted by this: they are
+/// above all earlier ones even when power failed without a sync, and more than a process can use
+/// per millisecond.
+const START_SHIFT: u32 = 20;
+
+/// Messages that are not accepted everywhere, in the order of their numbers. Bounded by what
+/// publishers may have unacknowledged.
+#[derive(Debug)]
+pub(super) struct Forwards {
+    open: VecDeque<Forward>,
+    next: u64,
+    /// This one and all before it have arrived everywhere.
+    done: u64,
+    /// The last retained update among them.
+    last_retained_update: u64,
+    /// By shard: the last number that arrived from there.
+    arrived: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Forward {
+    number: u64,
+    message: SharedMessage,
+    shards: ShardSet,
+    is_retained_update: bool,
+    publisher: Option<Publisher>,
+    is_sent: bool,
+    /// Links that have not accepted it, and its number there.
+    waits: SmallVec<[(ShardId, u64); 2]>,
+}
+
+impl Forwards {
+    pub(super) fn new(shard_count: u16) -> Self {
+        Self {
+            open: VecDeque::new(),
+            next: 1,
+            done: 0,
+            last_retained_update: 0,
+            arrived: vec![0; usize::from(shard_count)],
+        }
+    }
+
+    /// A process starts, behind what was recovered.
+    pub(super) fn start(&mut self, next: u64, unix_ms: u64) {
+        self.next = next.max(unix_ms << START_SHIFT);
+    }
+
+    /// The number that no forward has or had.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The last retained update on its way: what a barrier waits for.
+    pub(super) const fn last_retained_update(&self) -> u64 {
+        self.last_retained_update
+    }
+
+    pub(super) const fn is_done(&self, number: u64) -> bool {
+        self.done >= number
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// A message of another shard has come; false: it had come before.
+    pub(super) fn on_arrived(&mut self, source: ShardId, number: u64) -> bool {
+        let arrived = &mut self.arrived[source.index()];
+        let is_new = number > *arrived;
+        *arrived = number.max(*arrived);
+        is_new
+    }
+
+    /// All messages held, for the check that none is lost.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &SharedMessage> {
+        self.open.iter().map(|forward| &forward.message)
+    }
+}
+
+impl Shard {
+    /// As `route_away`, for a message that must arrive exactly once. The number of acceptances
+    /// that `publisher` waits for.
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        message: &SharedMessage,
+        destinations: &Destinations,
+        publisher: Option<Publisher>,
+    ) -> u16 {
+        let mut open = 0;
+        if !destinations.interested.is_empty() {
+            open += self.put_forward(message, destinations.interested, false, publisher);
+        }
+        if !destinations.retain {
+            return open;
+        }
+        let owner = HomeKey::home_of_hash(destinations.hash, self.shard_count);
+        if owner == self.id {
+            self.keep_retained(now, message);
+            return open;
+        }
+        let mut shards = ShardSet::EMPTY;
+        shards.insert(owner);
+        open + self.put_forward(message, shards, true, publisher)
+    }
+
+    fn put_forward(
+        &mut self,
+        message: &SharedMessage,
+        shards: ShardSet,
+        is_retained_update: bool,
+        publisher: Option<Publisher>,
+    ) -> u16 {
+        let number = self.forwards.next;
+        self.forwards.next += 1;
+        if is_retained_update {
+            self.forwards.last_retained_update = number;
+        }
+        if let Some((place, bytes)) = self.journal.hold(message) {
+            self.journal.append(&Record::Forward {
+                number,
+                place,
+                bytes,
+                shards: shards.bits(),
+                is_retained_update,
+            });
+        }
+        self.forwards.open.push_back(Forward {
+            number,
+            message: message.clone(),
+            shards,
+            is_retained_update,
+            publisher,
+            is_sent: false,
+            waits: SmallVec::new(),
+        });
+        if self.journal.all_is_durable() {
+            self.send_forward(number);
+        } else {
+            self.journal.wait(Waiter::Forward { number });
+        }
+        let conditions = publisher.map_or(0, |_| shards.iter().count());
+        u16::try_from(conditions).unwrap_or(u16::MAX)
+    }
+
+    /// The message's record is durable: it travels.
+    pub(super) fn send_forward(&mut self, number: u64) {
+        let Self {
+            forwards,
+            links,
+            counters,
+            ..
+        } = self;
+        let open = &mut forwards.open;
+        let position = open.partition_point(|forward| forward.number < number);
+        let Some(forward) = open.get_mut(position).filter(|it| it.number == number) else {
+            return;
+        };
+        forward.is_sent = true;
+        let mut shared = None;
+        for shard in forward.shards.iter() {
+            let link = &mut links[shard.index()];
+            let on_link = if forward.is_retained_update {
+                link.push_retained_update(&forward.message, number, &mut shared)
+            } else {
+                counters.messages_forwarded += 1;
+                link.push_publish(&forward.message, number, &mut shared)
+            };
+            link.want_acceptance(on_link);
+            if let Some(publisher) = forward.publisher {
+                link.wait(publisher.waiter(on_link));
+            }
+            forward.waits.push((shard, on_link));
+        }
+    }
+
+    /// Other shards have accepted messages: what has arrived everywhere is forgotten, oldest first.
+    pub(super) fn finish_forwards(&mut self) {
+        let before = self.forwards.done;
+        while let Some(first) = self.forwards.open.front_mut() {
+            let links = &self.links;
+            first
+                .waits
+                .retain(|(shard, number)| !links[shard.index()].has_accepted(*number));
+            if !first.is_sent || !first.waits.is_empty() {
+                break;
+            }
+            let Some(done) = self.forwards.open.pop_front() else {
+                break;
+            };
+            self.forwards.done = done.number;
+            self.journal.let_go(&done.message);
+            self.messages.release(done.message);
+        }
+        let number = self.forwards.done;
+        if number > before {
+            self.journal.append(&Record::Forwarded { number });
+        }
+    }
+
+    /// A message with this number came from another shard and did something that is journalled:
+    /// so is its number, with it.
+    pub(super) fn log_arrived(&mut self, source: ShardId, number: u64) {
+        self.journal.append(&Record::Arrived { source, number });
+    }
+
+    /// For a snapshot: what is on its way, and what has come.
+    pub(super) fn write_forwards(&mut self) {
+        let Self {
+            forwards, journal, ..
+        } = self;
+        for forward in &forwards.open {
+            if let Some((place, bytes, _)) = journal.carry(&forward.message) {
+                journal.append(&Record::Forward {
+                    number: forward.number,
+                    place,
+                    bytes,
+                    shards: forward.shards.bits(),
+                    is_retained_update: forward.is_retained_update,
+                });
+            }
+        }
+        for (source, number) in (0u16..).zip(&forwards.arrived) {
+            if *number > 0 {
+                let (source, number) = (ShardId(source), *number);
+                journal.append(&Record::Arrived { source, number });
+            }
+        }
+    }
+
+    /// A message that an earlier process had not brought to the other shards.
+    pub(super) fn load_forward(
+        &mut self,
+        number: u64,
+        message: SharedMessage,
+        shards: ShardSet,
+        is_retained_update: bool,
+    ) {
+        if is_retained_update {
+            self.forwards.last_retained_update = number;
+        }
+        self.forwards.open.push_back(Forward {
+            number,
+            message,
+            shards,
+            is_retained_update,
+            publisher: None,
+            is_sent: false,
+            waits: SmallVec::new(),
+        });
+        self.send_forward(number);
+    }
+}
