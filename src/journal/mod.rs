@@ -10,7 +10,7 @@
 //! - `writer`: records -> blocks -> batches. `segments`: what is needed of which segment.
 //! - `scan`: segments -> blocks. `state`: what a run of records amounts to.
 //! - `recovery`: all segments of a shard -> state, or the place where it is broken. `recovered`:
-//!   that state with its messages, divided anew when the number of shards has changed.
+//!   that state with its messages. `rehome`: divided anew for another number of shards.
 //!
 //! # What recovery gives
 //!
@@ -41,6 +41,7 @@ mod place;
 mod record;
 mod recovered;
 mod recovery;
+mod rehome;
 mod scan;
 mod segments;
 mod state;
@@ -55,6 +56,7 @@ pub use place::Place;
 pub use record::{BodyView, Queued, Record, RecordKind, SubscriptionFields, WillFields};
 pub use recovered::{Recovered, RecoveredCounts};
 pub use recovery::Recovery;
+pub use rehome::OverdueMessage;
 pub use scan::{Records, SegmentBlocks};
 pub use segments::SegmentEvent;
 pub use state::{

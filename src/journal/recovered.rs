@@ -3,6 +3,7 @@
 use super::error::{Damage, JournalError};
 use super::place::Place;
 use super::record::BodyView;
+use super::rehome::OverdueMessage;
 use super::state::State;
 use super::writer::WriterSettings;
 use crate::base::ids::ShardId;
@@ -17,7 +18,7 @@ pub struct Recovered {
     /// Needed bodies, ascending, each once.
     wanted: Vec<(Place, u32)>,
     /// The record of each body that was loaded.
-    bodies: Map<Place, Box<[u8]>>,
+    bodies: Map<Place, Body>,
     /// Segment -> needed bytes in it, for those that hold a needed body.
     live_bytes: BTreeMap<u32, u64>,
     /// All segments that exist, ascending.
@@ -27,6 +28,16 @@ pub struct Recovered {
     last_block: u64,
     bytes_since_snapshot: u64,
     is_rehomed: bool,
+    /// Where each session lived, if it is re-homed.
+    former_shards: Map<u64, ShardId>,
+    overdue: Vec<OverdueMessage>,
+}
+
+/// A body's record, and where it stood: its check sum depends on that.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
+    place: Place,
+    record: Box<[u8]>,
 }
 
 /// For the log line at the start.
@@ -66,6 +77,8 @@ impl Recovered {
             last_block,
             bytes_since_snapshot,
             is_rehomed: false,
+            former_shards: map(0),
+            overdue: Vec::new(),
         }
     }
 
@@ -123,7 +136,8 @@ impl Recovered {
                     damage: Damage::MessageLost,
                 });
             };
-            self.bodies.insert(place, record.into());
+            let record = record.into();
+            self.bodies.insert(place, Body { place, record });
         }
         Ok(())
     }
@@ -131,7 +145,41 @@ impl Recovered {
     /// A message that was loaded.
     #[must_use]
     pub fn body(&self, place: Place) -> Option<BodyView<'_>> {
-        BodyView::decode_at(place, self.bodies.get(&place)?)
+        let body = self.bodies.get(&place)?;
+        BodyView::decode_at(body.place, &body.record)
+    }
+
+    pub(super) fn stored_body(&self, place: Place) -> Option<&Body> {
+        self.bodies.get(&place)
+    }
+
+    /// What was put together for this shard from the journals of others.
+    pub(super) fn rehomed(
+        shard: ShardId,
+        state: State,
+        bodies: Map<Place, Body>,
+        former_shards: Map<u64, ShardId>,
+        overdue: Vec<OverdueMessage>,
+    ) -> Self {
+        Self {
+            state,
+            bodies,
+            is_rehomed: true,
+            former_shards,
+            overdue,
+            ..Self::nothing(shard)
+        }
+    }
+
+    /// Messages that had not reached some shards of the former process.
+    pub fn overdue(&self) -> impl Iterator<Item = OverdueMessage> + use<> {
+        self.overdue.clone().into_iter()
+    }
+
+    /// The shard of the former process at which a session lived, if it is re-homed.
+    #[must_use]
+    pub fn former_shard(&self, session: u64) -> Option<ShardId> {
+        self.former_shards.get(&session).copied()
     }
 
     /// Existing segments with the needed bytes in them, ascending.

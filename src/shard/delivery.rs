@@ -94,7 +94,24 @@ impl Shard {
         count
     }
 
-    /// The same; true besides when some session's queue refused the message and its publisher is
+    /// Delivers a message of a former process to the matching sessions that are chosen.
+    pub(super) fn route_overdue(
+        &mut self,
+        now: Instant,
+        message: &SharedMessage,
+        is_chosen: impl Fn(u32) -> bool,
+    ) {
+        let mut matched = Vec::new();
+        let mut targets = Vec::new();
+        self.index.matches(message.topic_name(), &mut matched);
+        matched.retain(|(session, _)| is_chosen(*session));
+        self.merge_targets(&matched, None, &mut targets);
+        for target in &targets {
+            self.deliver(now, target, message);
+        }
+    }
+
+    /// As [`Self::route_local`]; true besides when some session's queue refused the message and its publisher is
     /// to be told (`session.queue_full = "reject"`).
     pub(super) fn route_local_or_refuse(
         &mut self,

@@ -7,7 +7,7 @@ use super::journal::WallClock;
 use super::peer_batch::ShardMessage;
 use super::shared::is_shared;
 use super::subscription::Subscription;
-use crate::base::ids::ShardSet;
+use crate::base::ids::{ShardId, ShardSet};
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, SharedMessage};
@@ -128,6 +128,20 @@ impl Shard {
             let message = self.load_message(forward.place, &mut loading)?;
             let shards = ShardSet::from_bits(forward.shards);
             self.load_forward(number, message, shards, forward.is_retained_update);
+        }
+        let former = |recovered: &Recovered, number| recovered.former_shard(number);
+        let former_shards: Map<u32, ShardId> = indexes
+            .iter()
+            .filter_map(|(number, index)| Some((*index, former(&loading.recovered, *number)?)))
+            .collect();
+        for overdue in loading.recovered.overdue() {
+            let message = self.load_message(overdue.place, &mut loading)?;
+            self.route_overdue(now, &message, |session| {
+                let shard = former_shards.get(&session);
+                shard.is_some_and(|shard| overdue.former_shards.contains(*shard))
+            });
+            self.journal.let_go(&message);
+            self.messages.release(message);
         }
         for (_, message) in loading.messages {
             self.messages.release(message);

@@ -34,6 +34,8 @@ pub(super) struct Client {
     pub(super) received: Vec<(QosLevel, String)>,
     /// Messages that the broker has taken.
     pub(super) acknowledged: Vec<String>,
+    /// The retained message that it published last.
+    pub(super) retained: Option<String>,
     partial: Vec<u8>,
 }
 
@@ -53,6 +55,7 @@ impl Client {
             held: BTreeSet::new(),
             received: Vec::new(),
             acknowledged: Vec::new(),
+            retained: None,
             partial: Vec::new(),
         }
     }
@@ -90,6 +93,9 @@ impl Client {
 
     pub(super) fn publish(&mut self, topic: &str, payload: &str, flags: u8) -> Vec<u8> {
         let packet_id = self.next_packet_id();
+        if flags & 1 != 0 {
+            self.retained = Some(payload.to_owned());
+        }
         self.outgoing.push_back(Outgoing {
             packet_id,
             qos: flags >> 1 & 3,

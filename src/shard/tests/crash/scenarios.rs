@@ -29,7 +29,8 @@ fn run(seed: u64, plan: &Plan) -> Result<World, String> {
         }
     }
     world.settle();
-    world.audit().map(|()| world)
+    world.audit()?;
+    world.audit_retained().map(|()| world)
 }
 
 #[test]
@@ -49,6 +50,23 @@ fn nothing_acknowledged_is_lost_between_cores() {
     };
     for seed in 100..108 {
         run(seed, &plan).unwrap();
+    }
+}
+
+/// Another number of cores after each end.
+#[test]
+fn nothing_acknowledged_is_lost_when_the_number_of_cores_changes() {
+    for seed in 400..406 {
+        let mut world = World::new(seed, 2, 5, limits(DurabilityAck::Disk));
+        world.subscribe_all();
+        for shard_count in [3, 1, 4, 2, 5, 1] {
+            (0..500).for_each(|_| world.step());
+            world.change_shard_count(shard_count);
+            world.crash();
+        }
+        world.settle();
+        world.audit().unwrap();
+        world.audit_retained().unwrap();
     }
 }
 

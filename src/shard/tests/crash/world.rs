@@ -8,6 +8,7 @@ use crate::base::random::Random;
 use crate::base::time::Instant;
 use crate::codec::QosLevel;
 use crate::config::limits::{DurabilityAck, DurabilityLimits, Limits};
+use crate::journal::Recovered;
 use crate::shard::Shard;
 use crate::shard::interface::{
     CloseCause, ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings,
@@ -64,7 +65,8 @@ impl World {
             qos_max: 2,
         };
         world.disks.resize_with(shard_count.into(), Disk::default);
-        world.start();
+        let recovered = world.recover();
+        world.start(recovered);
         for number in 0..client_count {
             let client_id = format!("client-{number}");
             let shard = KEY.home(client_id.as_bytes(), shard_count).index();
@@ -74,10 +76,10 @@ impl World {
     }
 
     /// A new process on what the disks hold.
-    fn start(&mut self) {
+    fn start(&mut self, recovered: Vec<Recovered>) {
         let shard_count = u16::try_from(self.disks.len()).unwrap();
         self.shards.clear();
-        for (id, disk) in (0..shard_count).zip(&self.disks) {
+        for (id, recovered) in (0..shard_count).zip(recovered) {
             let mut shard = Shard::new(ShardSettings {
                 id: ShardId(id),
                 shard_count,
@@ -87,7 +89,7 @@ impl World {
             });
             let start = JournalStart {
                 unix_ms: self.unix_ms,
-                recovered: Some(disk.recover(id).unwrap()),
+                recovered: Some(recovered),
             };
             shard.start_journal(self.now, start).unwrap();
             self.shards.push(shard);
@@ -107,7 +109,38 @@ impl World {
         self.clients.iter_mut().for_each(Client::on_lost);
         self.unix_ms += 10;
         self.now = Instant::from_micros(1);
-        self.start();
+        let recovered = self.recover();
+        self.start(recovered);
+    }
+
+    fn recover(&self) -> Vec<Recovered> {
+        let recovered = (0u16..).zip(&self.disks);
+        recovered
+            .map(|(id, disk)| disk.recover(id).unwrap())
+            .collect()
+    }
+
+    /// The process ends, and the next one has another number of cores: the new journals are
+    /// complete before anybody connects.
+    pub(super) fn change_shard_count(&mut self, shard_count: u16) {
+        let random = &mut self.random;
+        self.disks
+            .iter_mut()
+            .for_each(|disk| disk.crash(random, false));
+        self.clients.iter_mut().for_each(Client::on_lost);
+        self.now = Instant::from_micros(1);
+        let rehomed = Recovered::rehome(self.recover(), &KEY, shard_count);
+        self.disks.clear();
+        self.disks.resize_with(shard_count.into(), Disk::default);
+        self.start(rehomed);
+        for client in &mut self.clients {
+            client.shard = KEY.home(client.client_id.as_bytes(), shard_count).index();
+        }
+        for shard in 0..self.shards.len() {
+            while self.shards[shard].is_snapshot_open() {
+                self.write(shard);
+            }
+        }
     }
 
     /// Moves batches between shards, everything there is.
@@ -250,7 +283,14 @@ impl World {
         } else {
             format!("t/{}", self.random.below(TOPICS))
         };
-        let qos = (1 + u8::from(self.random.chance(1, 2))).min(self.qos_max);
+        // A QoS 1 message that is sent again overtakes a newer QoS 2 one that is known: a topic
+        // with a retained message has one QoS.
+        let is_exact = if is_retained {
+            client.is_multiple_of(2)
+        } else {
+            self.random.chance(1, 2)
+        };
+        let qos = (1 + u8::from(is_exact)).min(self.qos_max);
         let filler = "x".repeat(usize::try_from(self.random.below(300)).unwrap());
         let payload = format!("{client} {topic} {} {filler}", self.payloads);
         let flags = qos << 1 | u8::from(is_retained);
@@ -328,6 +368,29 @@ impl World {
             Some(payload) => Err(format!("the group never got {payload:.40}")),
             None => Ok(()),
         }
+    }
+
+    /// The retained messages are the latest that each client published.
+    pub(super) fn audit_retained(&mut self) -> Result<(), String> {
+        let shard_count = u16::try_from(self.shards.len()).unwrap();
+        let reader = self.clients.len();
+        let shard = KEY.home(b"reader", shard_count).index();
+        self.clients.push(Client::new("reader", shard));
+        self.connect(reader);
+        self.settle();
+        let bytes = self.clients[reader].subscribe("r/#");
+        self.feed(reader, &bytes);
+        self.settle();
+        let received = self.clients[reader].received.iter();
+        let received: BTreeSet<&String> = received.map(|(_, payload)| payload).collect();
+        let clients = self.clients.iter();
+        let latest: BTreeSet<&String> = clients.filter_map(|it| it.retained.as_ref()).collect();
+        if received == latest {
+            return Ok(());
+        }
+        let wrong = received.symmetric_difference(&latest);
+        let wrong: Vec<String> = wrong.map(|payload| format!("{payload:.20}")).collect();
+        Err(format!("retained messages differ: {wrong:?}"))
     }
 
     /// Subscribes everybody to everything, before the first message.
