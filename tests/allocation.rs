@@ -7,8 +7,9 @@ use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
 use ringway::base::time::Instant;
 use ringway::config::limits::Limits;
+use ringway::journal::SegmentEvent;
 use ringway::shard::Shard;
-use ringway::shard::interface::{ConnectionOrigin, ReadVerdict, ShardSettings};
+use ringway::shard::interface::{ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
@@ -65,6 +66,8 @@ const KEY: HomeKey = HomeKey::new([7; 16]);
 struct Pair {
     shards: [Shard; 2],
     now: Instant,
+    /// Sessions are persistent, and journalled.
+    is_durable: bool,
     /// What the last turn sent to each subscriber.
     subscribers: Vec<Subscriber>,
 }
@@ -95,8 +98,39 @@ impl Pair {
         Self {
             shards,
             now: Instant::from_micros(1),
+            is_durable: false,
             subscribers: Vec::new(),
         }
+    }
+
+    fn durable() -> Self {
+        let mut pair = Self::new();
+        pair.is_durable = true;
+        for shard in &mut pair.shards {
+            let start = JournalStart {
+                unix_ms: 1,
+                recovered: None,
+            };
+            shard.start_journal(pair.now, start).unwrap();
+        }
+        pair.settle();
+        pair
+    }
+
+    /// A disk that is done at once.
+    fn write(&mut self, index: usize) -> bool {
+        let shard = &mut self.shards[index];
+        while let Some(event) = shard.poll_segment() {
+            if let SegmentEvent::Wanted(number) = event {
+                shard.on_segment_ready(self.now, number);
+            }
+        }
+        let batch = shard.poll_journal();
+        batch.is_some_and(|batch| {
+            assert!(batch.needs_sync());
+            shard.on_durable(self.now, batch);
+            true
+        })
     }
 
     /// Moves everything between shards and to the sockets until nothing is left.
@@ -120,6 +154,7 @@ impl Pair {
                     self.shards[index].on_transmitted(self.now, id, transmit);
                     moved = true;
                 }
+                moved |= self.write(index);
                 let now = self.now;
                 while self.shards[index]
                     .poll_timeout()
@@ -145,10 +180,12 @@ impl Pair {
         let id = self.shards[shard]
             .on_connection_opened(self.now, ORIGIN)
             .unwrap();
-        let mut connect = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
+        let clean = if self.is_durable { 0 } else { 2 };
+        let mut connect = vec![0, 4, b'M', b'Q', b'T', b'T', 4, clean, 0, 0];
         connect.extend([0, u8::try_from(name.len()).unwrap()]);
         connect.extend(name.as_bytes());
         self.feed(shard, id, &packet(0x10, &connect));
+        self.settle();
         if let Some((filter, qos)) = filter {
             let mut subscribe = vec![0, 1, 0, u8::try_from(filter.len()).unwrap()];
             subscribe.extend(filter.as_bytes());
@@ -217,8 +254,18 @@ impl Pair {
 
 #[test]
 fn warm_publish_path_allocates_nothing() {
+    check_publish_path(Pair::new, 30_000);
+}
+
+/// Also when everybody's session is journalled; as many rounds as fit one segment.
+#[test]
+fn warm_durable_publish_path_allocates_nothing() {
+    check_publish_path(Pair::durable, 1_000);
+}
+
+fn check_publish_path(new_pair: fn() -> Pair, rounds: u16) {
     for (qos, retain) in [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)] {
-        let mut pair = Pair::new();
+        let mut pair = new_pair();
         let publisher = pair.client(0, None);
         // Two at the publisher's shard, one of them with a wildcard, and two at the other; two in
         // a group, of which one gets each message.
@@ -245,7 +292,7 @@ fn warm_publish_path_allocates_nothing() {
         };
         run(100);
         let before = ALLOCATIONS.with(Cell::get);
-        run(30_000);
+        run(rounds);
         let count = ALLOCATIONS.with(Cell::get) - before;
         assert_eq!(count, 0, "QoS {qos}, retain {retain}");
     }

@@ -79,7 +79,7 @@ pub enum DurabilityAck {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DurabilityLimits {
     pub ack: DurabilityAck,
-    /// Size of a segment. One packet must fit with room to spare, and a page must divide it.
+    /// Size of a segment, at least [`Limits::segment_bytes_min`]; a multiple of 4096.
     pub segment_bytes: u32,
     /// A snapshot begins when so much has been written since the last one, or as much as that one
     /// had, if that is more: bounds what recovery reads.
@@ -87,12 +87,6 @@ pub struct DurabilityLimits {
     /// Bytes that gather while a write is under way; past it publishers that need the disk are not
     /// read.
     pub buffer_bytes_max: u32,
-}
-
-impl DurabilityLimits {
-    /// What must be left of a segment beside the largest packet: headers, and the records that are
-    /// no messages.
-    pub const SEGMENT_BYTES_BESIDE_PACKET: u32 = 1 << 20;
 }
 
 impl Default for DurabilityLimits {
@@ -243,6 +237,15 @@ impl Limits {
     pub fn listener(&self, number: u16) -> &ListenerLimits {
         static DEFAULT: ListenerLimits = ListenerLimits::DEFAULT;
         self.listeners.get(usize::from(number)).unwrap_or(&DEFAULT)
+    }
+
+    /// The smallest `durability.segment_bytes` that holds any record: the largest packet, or the
+    /// largest message to a session all of whose subscriptions match, with names and headers.
+    #[must_use]
+    pub fn segment_bytes_min(&self) -> u64 {
+        let identifiers = u64::from(self.subscriptions_per_session_max) * 4;
+        let packet = self.packet_bytes_max.max(self.connect_packet_bytes_max);
+        identifiers.max(u64::from(packet)) + (128 << 10)
     }
 
     /// Divides what is configured per process (connections, sessions, retained, reassembly) among

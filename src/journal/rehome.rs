@@ -20,16 +20,16 @@ impl Recovered {
     /// the shards) among `shard_count` new ones. Every session and retained message goes to its
     /// home; all messages will be written anew, so the new shards begin with empty journals.
     #[must_use]
-    pub fn rehome(former: Vec<Self>, home_key: &HomeKey, shard_count: u16) -> Vec<Self> {
+    pub fn rehome(former: &[Self], home_key: &HomeKey, shard_count: u16) -> Vec<Self> {
         let homes = (0..shard_count).map(|id| Home::new(ShardId(id)));
         let mut rehoming = Rehoming {
             homes: homes.collect(),
             home_key: *home_key,
         };
-        let overdue = overdue_forwards(&former);
+        let overdue = overdue_forwards(former);
         let retained_before = |(_, _, forward): &(_, _, ForwardState)| forward.is_retained_update;
         let (updates, publishes): (Vec<_>, Vec<_>) = overdue.into_iter().partition(retained_before);
-        for part in &former {
+        for part in former {
             rehoming.take_sessions(part);
             rehoming.take_retained(part);
         }

@@ -107,12 +107,12 @@ impl Shard {
         matched.retain(|(session, _)| is_chosen(*session));
         self.merge_targets(&matched, None, &mut targets);
         for target in &targets {
-            self.deliver(now, target, message);
+            self.deliver(now, target.session, target.offer(message));
         }
     }
 
-    /// As [`Self::route_local`]; true besides when some session's queue refused the message and its publisher is
-    /// to be told (`session.queue_full = "reject"`).
+    /// As [`Self::route_local`]; true besides when some session's queue refused the message and its
+    /// publisher is to be told (`session.queue_full = "reject"`).
     pub(super) fn route_local_or_refuse(
         &mut self,
         now: Instant,

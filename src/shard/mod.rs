@@ -396,8 +396,10 @@ impl Shard {
     pub fn poll_peer_batch(&mut self) -> Option<(ShardId, Box<PeerBatch>)> {
         self.announce_groups();
         self.send_barrier();
+        let is_pressed = self.journal.is_pressed();
         for index in self.peers() {
             let Self { links, limits, .. } = self;
+            links[index].tell_pressed(is_pressed);
             let (bytes, messages) = (limits.link_bytes_max, limits.link_messages_max);
             if let Some(batch) = links[index].poll_batch(bytes, messages) {
                 #[allow(clippy::cast_possible_truncation, reason = "below shard_count, a u16")]

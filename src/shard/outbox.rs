@@ -51,6 +51,10 @@ pub(super) struct Link {
     pub(super) paused: VecDeque<ConnectionId>,
     /// Batches of the peer whose acceptance waits for the journal.
     pub(super) held_acceptances: u64,
+    /// Too much waits for the peer's disk.
+    pub(super) peer_is_pressed: bool,
+    /// What the peer was told of ours.
+    told_pressed: bool,
     /// Number of the last retained update put on this link.
     pub(super) last_retained_update: u64,
 }
@@ -146,6 +150,12 @@ impl Link {
         (!self.has_accepted(self.wanted)).then_some(self.wanted)
     }
 
+    /// The peer learns with the next batch whether too much waits for our disk.
+    pub(super) const fn tell_pressed(&mut self, is_pressed: bool) {
+        self.report_due |= self.told_pressed != is_pressed;
+        self.told_pressed = is_pressed;
+    }
+
     /// The next batch to hand to the driver, if there is something to say and a batch may leave.
     pub(super) fn poll_batch(
         &mut self,
@@ -159,6 +169,7 @@ impl Link {
         let next = self.free.pop().unwrap_or_default();
         let mut batch = std::mem::replace(&mut self.current, next);
         batch.accepted = self.received;
+        batch.is_pressed = self.told_pressed;
         batch.sent_bytes = batch.bytes();
         batch.sent_messages = batch.len();
         self.reported = self.received;

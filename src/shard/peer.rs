@@ -19,6 +19,7 @@ impl Shard {
             self.on_refused(source, number);
         }
         self.on_acceptance(source, batch.accepted);
+        self.on_pressure(source, batch.is_pressed);
         let before = self.journal.sequence();
         let mut messages = batch.take_messages();
         let count = messages.len() as u64;
@@ -30,6 +31,14 @@ impl Shard {
         }
         self.accept_messages(source, before, count, batch.wants_acceptance);
         batch.clear(messages);
+    }
+
+    fn on_pressure(&mut self, source: ShardId, is_pressed: bool) {
+        let link = &mut self.links[source.index()];
+        let was_pressed = std::mem::replace(&mut link.peer_is_pressed, is_pressed);
+        if was_pressed && !is_pressed {
+            self.resume_link(source);
+        }
     }
 
     /// A message has taken effect when it is routed and what it left in the journal is durable.
@@ -180,6 +189,7 @@ impl Shard {
     /// A link has room again: the connections that waited for it are tried, first come first.
     pub(super) fn resume_link(&mut self, peer: ShardId) {
         while self.has_room(peer.index())
+            && !self.links[peer.index()].peer_is_pressed
             && let Some(id) = self.links[peer.index()].paused.pop_front()
         {
             if let Some(connection) = self.connection_mut(id) {

@@ -29,6 +29,8 @@ pub struct PeerBatch {
     /// Numbers of messages of the opposite direction that some session's queue refused; they are
     /// accepted later than this is read.
     refused: Vec<u64>,
+    /// Too much waits for the sender's disk: it wants no more messages that may need it.
+    pub(super) is_pressed: bool,
     /// Some message in here is waited for.
     pub(super) wants_acceptance: bool,
     /// The sender may wait for the batch to come home; stays when the receiver empties the batch.

@@ -103,7 +103,10 @@ impl Shard {
         }
         let destinations = self.destinations(topic_name, publish.retain);
         self.choose_shared(topic_name, Some(session));
-        if !self.have_room(id, &destinations) || !self.disk_keeps_up(id, publish, topic_name) {
+        let may_need_disk = publish.packet_id.is_some() || publish.retain;
+        if !self.have_room(id, &destinations, may_need_disk)
+            || !self.disk_keeps_up(id, publish, topic_name)
+        {
             return Flow::Pause;
         }
         let before = self.journal.sequence();
@@ -160,7 +163,8 @@ impl Shard {
         });
         matched.clear();
         self.matched = matched;
-        needs_disk
+        let mut choices = self.shared.choices().iter();
+        needs_disk || choices.any(|choice| choice.shard == self.id)
     }
 
     /// The disk is past its watermark: nothing is taken that might have to be kept.
@@ -475,18 +479,23 @@ impl Shard {
     }
 
     /// Is there room on every link that the message needs? If not, the connection is listed to be
-    /// tried again when there is.
-    fn have_room(&mut self, id: ConnectionId, destinations: &Destinations) -> bool {
+    /// tried again when there is. A shard whose disk is too slow takes only what does not need it.
+    fn have_room(
+        &mut self,
+        id: ConnectionId,
+        destinations: &Destinations,
+        may_need_disk: bool,
+    ) -> bool {
         let mut shards = destinations.interested;
         shards.insert_all(self.shared_shards());
         if destinations.retain {
             shards.insert(HomeKey::home_of_hash(destinations.hash, self.shard_count));
             shards.remove(self.id);
         }
-        let full = shards
-            .iter()
-            .map(|shard| shard.index())
-            .find(|index| !self.has_room(*index));
+        let full = shards.iter().map(|shard| shard.index()).find(|index| {
+            let is_pressed = may_need_disk && self.links[*index].peer_is_pressed;
+            is_pressed || !self.has_room(*index)
+        });
         let Some(full) = full else { return true };
         self.wait_for_link(id, full);
         false

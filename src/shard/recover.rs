@@ -11,7 +11,7 @@ use crate::base::ids::{ShardId, ShardSet};
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, SharedMessage};
-use crate::config::limits::{DurabilityAck, DurabilityLimits};
+use crate::config::limits::DurabilityAck;
 use crate::journal::{
     PAGE_BYTES, Place, QueuedState, Record, Recovered, RetainedState, SessionState, Writer,
     WriterSettings,
@@ -41,8 +41,7 @@ impl Shard {
         let JournalStart { unix_ms, recovered } = start;
         let clock = WallClock::new(now, unix_ms);
         let limits = self.limits.durability;
-        let beside = DurabilityLimits::SEGMENT_BYTES_BESIDE_PACKET;
-        assert!(limits.segment_bytes.saturating_sub(beside) >= self.limits.packet_bytes_max);
+        assert!(u64::from(limits.segment_bytes) >= self.limits.segment_bytes_min());
         assert!(limits.segment_bytes.is_multiple_of(PAGE_BYTES));
         let recovered = recovered.unwrap_or_else(|| Recovered::nothing(self.id));
         let settings = recovered.writer_settings(WriterSettings {

@@ -118,3 +118,28 @@ fn memberships_of_shared_subscriptions_survive() {
         world.audit_group(&[0, 1]).unwrap();
     }
 }
+
+/// A disk that does not come back: what needs it stops, and memory with it, whichever core the
+/// publisher is on; then everything goes on.
+#[test]
+fn publishers_are_paused_when_the_disk_is_slow() {
+    for shard_count in [1, 2] {
+        let mut small = limits(DurabilityAck::Disk);
+        small.durability.buffer_bytes_max = 8 << 10;
+        let mut world = World::new(500, shard_count, 4, small);
+        world.subscribe_all();
+        world.disk_is_stuck = true;
+        world.payload_bytes_max = 8000;
+        (0..6000).for_each(|_| world.step());
+        let pauses: u64 = world
+            .shards
+            .iter()
+            .map(|shard| shard.counters().read_pauses)
+            .sum();
+        assert!(pauses > 0);
+        world.disk_is_stuck = false;
+        (0..3000).for_each(|_| world.step());
+        world.settle();
+        world.audit().unwrap();
+    }
+}

@@ -32,6 +32,9 @@ pub(super) struct World {
     payloads: u64,
     pub(super) crashes: u32,
     pub(super) qos_max: u8,
+    pub(super) payload_bytes_max: u64,
+    /// No write comes back.
+    pub(super) disk_is_stuck: bool,
 }
 
 pub(super) fn limits(ack: DurabilityAck) -> Limits {
@@ -63,6 +66,8 @@ impl World {
             payloads: 0,
             crashes: 0,
             qos_max: 2,
+            payload_bytes_max: 300,
+            disk_is_stuck: false,
         };
         world.disks.resize_with(shard_count.into(), Disk::default);
         let recovered = world.recover();
@@ -129,7 +134,7 @@ impl World {
             .for_each(|disk| disk.crash(random, false));
         self.clients.iter_mut().for_each(Client::on_lost);
         self.now = Instant::from_micros(1);
-        let rehomed = Recovered::rehome(self.recover(), &KEY, shard_count);
+        let rehomed = Recovered::rehome(&self.recover(), &KEY, shard_count);
         self.disks.clear();
         self.disks.resize_with(shard_count.into(), Disk::default);
         self.start(rehomed);
@@ -178,7 +183,9 @@ impl World {
         let segment_bytes = self.limits.durability.segment_bytes;
         if self.random.chance(1, 2) {
             self.disks[shard].begin(&mut self.shards[shard], segment_bytes);
-        } else if let Some(batch) = self.disks[shard].complete() {
+        } else if !self.disk_is_stuck
+            && let Some(batch) = self.disks[shard].complete()
+        {
             self.shards[shard].on_durable(self.now, batch);
         }
     }
@@ -291,7 +298,8 @@ impl World {
             self.random.chance(1, 2)
         };
         let qos = (1 + u8::from(is_exact)).min(self.qos_max);
-        let filler = "x".repeat(usize::try_from(self.random.below(300)).unwrap());
+        let filler =
+            "x".repeat(usize::try_from(self.random.below(self.payload_bytes_max)).unwrap());
         let payload = format!("{client} {topic} {} {filler}", self.payloads);
         let flags = qos << 1 | u8::from(is_retained);
         let bytes = self.clients[client].publish(&topic, &payload, flags);
