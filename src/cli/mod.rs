@@ -7,6 +7,7 @@
 mod check_config;
 mod client_arguments;
 mod exit;
+mod journal;
 mod log;
 mod publish;
 mod ready;
@@ -35,6 +36,7 @@ enum Command {
     Config(show_config::ConfigArguments),
     Pub(Box<publish::PublishArguments>),
     Sub(Box<subscribe::SubscribeArguments>),
+    Journal(journal::JournalArguments),
 }
 
 /// The whole program.
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Some(Command::Config(arguments)) => show_config::main(&arguments),
         Some(Command::Pub(arguments)) => publish::main(*arguments),
         Some(Command::Sub(arguments)) => subscribe::main(*arguments),
+        Some(Command::Journal(arguments)) => journal::main(&arguments),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
 use crate::config::settings::{CoreSelection, Settings};
 use crate::node::data_dir::DataDir;
-use crate::runtime::{ListenerOptions, ServeOptions, serve};
+use crate::runtime::{JournalOptions, ListenerOptions, ServeOptions, check_shard_count, serve};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,10 +55,23 @@ pub(super) fn main(arguments: &ServeArguments) -> ExitCode {
     };
     let _log = log::start(settings.log);
     let core_count = core_count(&settings.node.cores);
-    match DataDir::open(&settings.node.data_dir, core_count) {
-        Ok(data_dir) => run(&settings, &data_dir),
-        Err(error) => failed(error),
+    let mut data_dir = match DataDir::open(&settings.node.data_dir, core_count) {
+        Ok(data_dir) => data_dir,
+        Err(error) => return failed(error),
+    };
+    match settle_shard_count(&mut data_dir, core_count) {
+        Ok(()) => run(&settings, &data_dir),
+        Err(why) => failed(why),
     }
+}
+
+/// Makes sure that what is stored is of `shard_count` shards.
+fn settle_shard_count(data_dir: &mut DataDir, shard_count: u16) -> Result<(), String> {
+    let stored = data_dir.identity().shard_count;
+    check_shard_count(data_dir.path(), stored, shard_count).map_err(|error| error.to_string())?;
+    data_dir
+        .record_shard_count(shard_count)
+        .map_err(|error| error.to_string())
 }
 
 /// Puts the flags over the other layers.
@@ -117,6 +130,11 @@ fn run(settings: &Settings, data_dir: &DataDir) -> ExitCode {
         cores: settings.node.cores.clone(),
         limits: settings.limits.clone(),
         home_key: data_dir.identity().home_key,
+        journal: Some(JournalOptions {
+            data_dir: data_dir.path().to_owned(),
+            segment_bytes: settings.limits.durability.segment_bytes,
+            settings: settings.durability,
+        }),
         shutdown_timeout: settings.node.shutdown_timeout,
         on_ready: Box::new(|ready| super::ready::announce(&ready.urls, ready.core_count)),
     };

@@ -1,7 +1,7 @@
 //! Every configuration key, once: its name, its meaning, its range, and where its value goes.
 
 use super::address::ListenAddress;
-use super::limits::{QueueFullPolicy, Redirect, SharedStrategy};
+use super::limits::{DurabilityAck, QueueFullPolicy, Redirect, SharedStrategy};
 use super::quantity::{self, Unit};
 use super::settings::{CoreSelection, ListenerSettings, LogFormat, LogLevel, Settings};
 use std::path::PathBuf;
@@ -45,7 +45,16 @@ pub enum Value<T> {
 pub const LISTENER: &str = "listener";
 
 pub const SECTIONS: &[&str] = &[
-    "node", LISTENER, "mqtt", "shared", "session", "retained", "limit", "sys", "log",
+    "node",
+    LISTENER,
+    "mqtt",
+    "shared",
+    "session",
+    "retained",
+    "durability",
+    "limit",
+    "sys",
+    "log",
 ];
 
 pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
@@ -526,6 +535,89 @@ pub static KEYS: &[Key<Settings>] = &[
             of: |settings| settings.limits.retained_ttl.map_or(0, |ttl| ttl.as_secs()),
         },
     },
+    choice!("durability", "ack", "must be \"disk\", \"os\" or \"none\"",
+        limits.durability.ack,
+        ["disk" => DurabilityAck::Disk, "os" => DurabilityAck::Os, "none" => DurabilityAck::None],
+        "who must have a message before its acknowledgement: disk, os or none"),
+    Key {
+        section: "durability",
+        name: "segment_bytes",
+        meaning: "size of the journal's files; each core has two at least",
+        value: Value::Number {
+            unit: Unit::Bytes,
+            min: 2 * MIB,
+            max: GIB,
+            // Whole pages, as the journal's blocks are.
+            put: |settings, number| {
+                settings.limits.durability.segment_bytes = narrow(number & !4095);
+            },
+            of: |settings| u64::from(settings.limits.durability.segment_bytes),
+        },
+    },
+    Key {
+        section: "durability",
+        name: "snapshot_after_bytes",
+        meaning: "journal of a core that makes a snapshot due: bounds the time of a start",
+        value: Value::Number {
+            unit: Unit::Bytes,
+            min: MIB,
+            max: TIB,
+            put: |settings, number| settings.limits.durability.snapshot_after_bytes = number,
+            of: |settings| settings.limits.durability.snapshot_after_bytes,
+        },
+    },
+    Key {
+        section: "durability",
+        name: "buffer_bytes",
+        meaning: "bytes of a core that gather during a write; past it publishers wait",
+        value: Value::Number {
+            unit: Unit::Bytes,
+            min: 64 * KIB,
+            max: GIB,
+            put: |settings, number| settings.limits.durability.buffer_bytes_max = narrow(number),
+            of: |settings| u64::from(settings.limits.durability.buffer_bytes_max),
+        },
+    },
+    Key {
+        section: "durability",
+        name: "sync_delay_us",
+        meaning: "shortest time from one write of a core's journal to the next; 0: none",
+        value: Value::Number {
+            unit: Unit::Micros,
+            min: 0,
+            max: 1_000_000,
+            put: |settings, number| {
+                settings.durability.sync_delay = Duration::from_micros(number);
+            },
+            of: |settings| u64::try_from(settings.durability.sync_delay.as_micros()).unwrap_or(0),
+        },
+    },
+    Key {
+        section: "durability",
+        name: "disk_max_bytes",
+        meaning: "bytes of all journal files; past it QoS 1 and 2 are refused; 0: what there is",
+        value: Value::Number {
+            unit: Unit::Bytes,
+            min: 0,
+            max: 1024 * TIB,
+            put: |settings, number| {
+                settings.durability.disk_bytes_max = (number > 0).then_some(number);
+            },
+            of: |settings| settings.durability.disk_bytes_max.unwrap_or(0),
+        },
+    },
+    Key {
+        section: "durability",
+        name: "min_free_bytes",
+        meaning: "bytes that stay free on the disk; below it QoS 1 and 2 are refused",
+        value: Value::Number {
+            unit: Unit::Bytes,
+            min: 0,
+            max: 1024 * TIB,
+            put: |settings, number| settings.durability.free_bytes_min = number,
+            of: |settings| settings.durability.free_bytes_min,
+        },
+    },
     limit!(
         "limit",
         "send_queue_bytes",
@@ -626,6 +718,7 @@ impl<T> Key<T> {
                 match unit {
                     Unit::Count => format!("must be a number from {min} to {max}"),
                     Unit::Seconds => format!("must be seconds from {min} to {max}"),
+                    Unit::Micros => format!("must be microseconds from {min} to {max}"),
                     Unit::Bytes => format!(
                         "must be bytes from {min} to {max}, as a number or with a unit (\"16MiB\")"
                     ),

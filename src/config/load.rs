@@ -5,6 +5,7 @@
 //! layer replaces is validated all the same.
 
 use super::key::{KEYS, Key, LISTENER, LISTENER_KEYS, SECTIONS};
+use super::limits::DurabilityLimits;
 use super::problem::{Place, Problem, Problems, printable};
 use super::quantity;
 use super::raw::{Raw, accept, described, raw};
@@ -304,8 +305,37 @@ impl Loading {
         }
     }
 
+    /// A message must fit into a file of the journal. What nobody wrote gives way.
+    fn check_segment_bytes(&mut self) {
+        let limits = &mut self.settings.limits;
+        let beside = DurabilityLimits::SEGMENT_BYTES_BESIDE_PACKET;
+        let needed = u64::from(limits.packet_bytes_max) + u64::from(beside);
+        if u64::from(limits.durability.segment_bytes) >= needed {
+            return;
+        }
+        let packet_place = self.origins.get("mqtt.max_packet_bytes");
+        match (self.origins.get("durability.segment_bytes"), packet_place) {
+            (None, _) => {
+                let needed = needed.next_multiple_of(1 << 20);
+                limits.durability.segment_bytes = u32::try_from(needed).unwrap_or(u32::MAX);
+            }
+            (Some(_), None) => {
+                limits.packet_bytes_max = limits.durability.segment_bytes - beside;
+            }
+            (Some(place), Some(_)) => {
+                let shown = quantity::show(needed, quantity::Unit::Bytes);
+                let what = format!(
+                    "must be at least {shown}: 1 MiB more than mqtt.max_packet_bytes, as a \
+                     message must fit into a file"
+                );
+                self.problems.add(place, "durability.segment_bytes", what);
+            }
+        }
+    }
+
     /// Limits that must agree with each other. One that nobody wrote gives way.
     fn check_sizes(&mut self) {
+        self.check_segment_bytes();
         let limits = &mut self.settings.limits;
         let packet_bytes_max = limits.packet_bytes_max;
         let shown = quantity::show(u64::from(packet_bytes_max), quantity::Unit::Bytes);

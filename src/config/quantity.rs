@@ -6,6 +6,7 @@ pub enum Unit {
     Count,
     Bytes,
     Seconds,
+    Micros,
 }
 
 const FACTORS: &[(&str, u64)] = &[

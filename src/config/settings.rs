@@ -13,6 +13,7 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Of the whole process; see [`Limits::for_shard_count`].
     pub limits: Limits,
+    pub durability: DurabilitySettings,
     pub log: LogSettings,
 }
 
@@ -22,6 +23,29 @@ pub struct NodeSettings {
     pub data_dir: PathBuf,
     /// Time for goodbyes and unfinished sends at a requested stop.
     pub shutdown_timeout: Duration,
+}
+
+/// The journal's files. What the journal itself goes by stands in [`Limits`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DurabilitySettings {
+    /// From one write of a core's journal to the next at least.
+    pub sync_delay: Duration,
+    /// Bytes of all segments of all cores; `None`: what the disk has.
+    pub disk_bytes_max: Option<u64>,
+    /// Bytes that stay free on the disk.
+    pub free_bytes_min: u64,
+}
+
+impl Default for DurabilitySettings {
+    fn default() -> Self {
+        Self {
+            // The next commit gathers while the present one is written; waiting only adds latency.
+            sync_delay: Duration::ZERO,
+            disk_bytes_max: None,
+            // A full file system hurts everybody on the machine.
+            free_bytes_min: 256 << 20,
+        }
+    }
 }
 
 /// On which CPUs the shards run, one each.
@@ -83,6 +107,7 @@ impl Default for Settings {
                 port: 1883,
             })],
             limits: Limits::default(),
+            durability: DurabilitySettings::default(),
             log: LogSettings {
                 level: LogLevel::Info,
                 format: LogFormat::Text,

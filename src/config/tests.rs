@@ -2,7 +2,7 @@
 
 use super::address::ListenAddress;
 use super::fuzz::exercise_config;
-use super::limits::QueueFullPolicy;
+use super::limits::{DurabilityAck, QueueFullPolicy};
 use super::load::{FileText, Override, Sources, load};
 use super::memory::{memory_sum, show};
 use super::settings::{CoreSelection, LogFormat, LogLevel, Settings};
@@ -80,6 +80,14 @@ fn every_section_reaches_its_settings() {
         max_queued_bytes = 0x10000
         [retained]
         ttl_s = 60
+        [durability]
+        ack = "os"
+        segment_bytes = "32MiB"
+        snapshot_after_bytes = "1GiB"
+        buffer_bytes = "1MiB"
+        sync_delay_us = 250
+        disk_max_bytes = "10GiB"
+        min_free_bytes = 0
         [limit]
         send_timeout_s = 7
         link_bytes = "10MB"
@@ -105,8 +113,39 @@ fn every_section_reaches_its_settings() {
     assert_eq!(limits.retained_ttl, Some(Duration::from_secs(60)));
     assert_eq!(limits.send_timeout, Duration::from_secs(7));
     assert_eq!(limits.link_bytes_max, 10_000_000);
+    assert_eq!(limits.durability.ack, DurabilityAck::Os);
+    assert_eq!(limits.durability.segment_bytes, 32 << 20);
+    assert_eq!(limits.durability.snapshot_after_bytes, 1 << 30);
+    assert_eq!(limits.durability.buffer_bytes_max, 1 << 20);
+    let durability = settings.durability;
+    assert_eq!(durability.sync_delay, Duration::from_micros(250));
+    assert_eq!(durability.disk_bytes_max, Some(10 << 30));
+    assert_eq!(durability.free_bytes_min, 0);
     assert_eq!(settings.log.level, LogLevel::Warn);
     assert_eq!(settings.log.format, LogFormat::Json);
+}
+
+#[test]
+fn message_fits_into_a_file_of_the_journal() {
+    let sizes = |text: &str| {
+        let limits = loaded(text).limits;
+        (limits.durability.segment_bytes, limits.packet_bytes_max)
+    };
+    assert_eq!(
+        sizes("[durability]\nsegment_bytes = \"2MiB\""),
+        (2 << 20, 1 << 20)
+    );
+    assert_eq!(
+        sizes("[mqtt]\nmax_packet_bytes = \"100MiB\"\n[limit]\nreassembly_bytes = \"1GiB\""),
+        (101 << 20, 100 << 20)
+    );
+    check(
+        "[mqtt]\nmax_packet_bytes = \"2MiB\"\n[durability]\nsegment_bytes = \"2MiB\"",
+        &[
+            "r.toml:4:17: durability.segment_bytes: must be at least 3MiB: 1 MiB more than \
+             mqtt.max_packet_bytes, as a message must fit into a file",
+        ],
+    );
 }
 
 #[test]
@@ -151,7 +190,7 @@ fn all_problems_are_said_with_their_places() {
              shared_available, subscription_identifiers_available, response_information, redirect, \
              server_reference, max_client_id_chars_v31, connect_timeout_s, max_connect_bytes",
             "r.toml:7:2: tls: unknown section, known are node, listener, mqtt, shared, session, \
-             retained, limit, sys, log",
+             retained, durability, limit, sys, log",
         ],
     );
 }
@@ -364,7 +403,7 @@ fn problems_from_outside_name_the_flag_or_variable() {
         "r.toml:1:16: mqtt.max_qos: must be a number from 0 to 2, is 9",
         "RINGWAY__MQTT__MAX_QOS: mqtt.max_qos: must be a number from 0 to 2, is \"many\"",
         "RINGWAY__MAX_QOS: max_qos: unknown section, known are node, listener, mqtt, shared, \
-         session, retained, limit, sys, log",
+         session, retained, durability, limit, sys, log",
         "--set log.colour=1: log.colour: unknown key, known in this section are level, format",
         "--set listener.bind=x: listener.bind: listeners are set in a file or by --listen URL",
         "--cores: node.cores: must be \"auto\", a number of cores 1 to 128, or CPU ids such as \

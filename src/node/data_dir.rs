@@ -1,7 +1,7 @@
 //! The data directory of one broker process: held by a lock, identified by `node.toml`.
 
 use super::error::DataDirError;
-use super::identity::Identity;
+use super::identity::{FORMAT, Identity};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -20,8 +20,9 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there, locks it, reads or draws the identity, and records
-    /// `shard_count`.
+    /// Makes the directory if it is not there, locks it, and reads its identity; draws one with
+    /// `shard_count` shards for a new directory. The recorded number of shards of an old one stays:
+    /// its journals are of that many.
     ///
     /// # Errors
     /// Another process holds it, a later format, a damaged identity, or the system refuses.
@@ -33,11 +34,11 @@ impl DataDir {
             .map_err(|error| DataDirError::system("make data directory", path, error))?;
         let lock = lock(path)?;
         let known = read_identity(path)?;
-        let identity = match &known {
-            Some(identity) => identity.with_shard_count(shard_count),
-            None => draw_identity(shard_count)?,
+        let (identity, is_current) = match known {
+            Some((identity, format)) => (identity, format == FORMAT),
+            None => (draw_identity(shard_count)?, false),
         };
-        if known.as_ref() != Some(&identity) {
+        if !is_current {
             write_identity(path, &identity)?;
         }
         Ok(Self {
@@ -45,6 +46,33 @@ impl DataDir {
             identity,
             _lock: lock,
         })
+    }
+
+    /// Locks a data directory that exists, for work on it without a broker.
+    ///
+    /// # Errors
+    /// There is none, another process holds it, a later format, or the system refuses.
+    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        let identity = Self::identity_at(path)?;
+        let lock = lock(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity,
+            _lock: lock,
+        })
+    }
+
+    /// Reads the identity of a data directory that another process may hold.
+    ///
+    /// # Errors
+    /// There is none, a later format, or the system refuses.
+    pub fn identity_at(path: &Path) -> Result<Identity, DataDirError> {
+        match read_identity(path)? {
+            Some((identity, _)) => Ok(identity),
+            None => Err(DataDirError::Missing {
+                path: path.to_owned(),
+            }),
+        }
     }
 
     #[must_use]
@@ -55,6 +83,19 @@ impl DataDir {
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Records of how many shards the journals are.
+    ///
+    /// # Errors
+    /// The system refuses; the old record stays.
+    pub fn record_shard_count(&mut self, shard_count: u16) -> Result<(), DataDirError> {
+        let identity = self.identity.with_shard_count(shard_count);
+        if identity != self.identity {
+            write_identity(&self.path, &identity)?;
+            self.identity = identity;
+        }
+        Ok(())
     }
 }
 
@@ -88,7 +129,8 @@ fn lock(directory: &Path) -> Result<File, DataDirError> {
     Ok(file)
 }
 
-fn read_identity(directory: &Path) -> Result<Option<Identity>, DataDirError> {
+/// The identity and the format that it was written in.
+fn read_identity(directory: &Path) -> Result<Option<(Identity, u32)>, DataDirError> {
     let path = directory.join(IDENTITY_FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) => Identity::from_text(&text, &path).map(Some),

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 pub enum DataDirError {
     /// Another process holds the lock.
     InUse { path: PathBuf, pid: Option<u32> },
+    /// No `node.toml` in it.
+    Missing { path: PathBuf },
     /// Written by a later Ringway.
     NewerFormat { path: PathBuf, format: u32 },
     /// `node.toml` is not what Ringway writes.
@@ -41,6 +43,11 @@ impl fmt::Display for DataDirError {
                 }
                 formatter.write_str(": stop it, or give this one its own with --data-dir")
             }
+            Self::Missing { path } => write!(
+                formatter,
+                "{} is not a data directory: it has no node.toml",
+                path.display()
+            ),
             Self::NewerFormat { path, format } => write!(
                 formatter,
                 "{} has format {format}, this Ringway reads up to {}: use the newer Ringway that \

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The format of the data directory that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// 1 had no journals.
+pub const FORMAT: u32 = 2;
 
 /// What `node.toml` holds.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Identity {
     pub id: [u8; 16],
     /// Decides which shard owns what; secret, so that nobody outside can aim at one shard.
     pub home_key: HomeKey,
-    /// Of the last start; with another one, what is stored has to move to its new homes.
+    /// Whose journals are stored; with another one, what is stored has to move to its new homes.
     pub shard_count: u16,
     secret: [u8; 16],
 }
@@ -66,8 +67,8 @@ impl Identity {
         )
     }
 
-    /// Reads the text of `node.toml`; `path` is for the error.
-    pub fn from_text(text: &str, path: &Path) -> Result<Self, DataDirError> {
+    /// Reads the text of `node.toml` and its format; `path` is for the error.
+    pub fn from_text(text: &str, path: &Path) -> Result<(Self, u32), DataDirError> {
         let damaged = |what: &str| DataDirError::Damaged {
             path: path.to_owned(),
             what: what.to_owned(),
@@ -90,7 +91,8 @@ impl Identity {
         if file.shard_count == 0 {
             return Err(damaged("shard_count is 0"));
         }
-        Ok(Self::new(id, secret, file.shard_count))
+        let identity = Self::new(id, secret, file.shard_count);
+        Ok((identity, format))
     }
 }
 

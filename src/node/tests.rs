@@ -2,7 +2,7 @@
 
 use super::data_dir::DataDir;
 use super::error::DataDirError;
-use super::identity::{Identity, hex};
+use super::identity::{FORMAT, Identity, hex};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,16 @@ fn place(name: &str) -> PathBuf {
 fn identity_stays_over_starts_and_core_counts() {
     let path = place("identity").join("deeper");
     let first = DataDir::open(&path, 2).unwrap().identity().clone();
-    let again = DataDir::open(&path, 4).unwrap().identity().clone();
+    let mut open = DataDir::open(&path, 4).unwrap();
+    let again = open.identity().clone();
     assert_eq!(first.id, again.id);
     assert!(first.home_key == again.home_key);
-    assert_eq!((first.shard_count, again.shard_count), (2, 4));
+    // The journals are of two shards until somebody has moved them.
+    assert_eq!((first.shard_count, again.shard_count), (2, 2));
+    open.record_shard_count(4).unwrap();
+    drop(open);
+    let open = DataDir::open(&path, 4).unwrap();
+    assert_eq!(open.identity(), &first.with_shard_count(4));
     let text = std::fs::read_to_string(path.join("node.toml")).unwrap();
     assert!(text.contains("shard_count = 4"));
     assert!(text.contains(&hex(&first.id)));
@@ -31,6 +37,18 @@ fn identity_stays_over_starts_and_core_counts() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     let _ = std::fs::remove_dir_all(path.parent().unwrap());
+}
+
+#[test]
+fn earlier_format_becomes_the_present_one() {
+    let path = place("earlier");
+    let first = DataDir::open(&path, 1).unwrap().identity().clone();
+    let file = path.join("node.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("format = 2", "format = 1")).unwrap();
+    assert_eq!(DataDir::open(&path, 3).unwrap().identity(), &first);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    let _ = std::fs::remove_dir_all(&path);
 }
 
 #[test]
@@ -50,12 +68,15 @@ fn second_holder_is_told_who_holds_it() {
 fn identity_text_is_read_or_refused() {
     let good = Identity::new([0xAB; 16], [7; 16], 3);
     let path = Path::new("node.toml");
-    assert_eq!(Identity::from_text(&good.to_text(), path).unwrap(), good);
+    let read = Identity::from_text(&good.to_text(), path).unwrap();
+    assert_eq!(read, (good.clone(), FORMAT));
+    let old = good.to_text().replace("format = 2", "format = 1");
+    assert_eq!(Identity::from_text(&old, path).unwrap(), (good.clone(), 1));
     let id = "id = \"abababababababababababababababab\"\n";
     let cases = [
         (
-            "format = 2\nnew = 1".to_owned(),
-            "has format 2, this Ringway reads up to 1",
+            "format = 3\nnew = 1".to_owned(),
+            "has format 3, this Ringway reads up to 2",
         ),
         ("format = 0".to_owned(), "format is 0"),
         (String::new(), "missing field `format`"),

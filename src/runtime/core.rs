@@ -1,13 +1,14 @@
 //! One core: its shard, its sockets, its links, and the turn that drives them.
 //!
 //! A turn, top to bottom: into the kernel ([`Net::enter`]); what was sent and what happened on
-//! sockets is fed to the shard; what came over the links; deadlines; then everything that the
-//! shard wants done is queued for the next entry. So many small events become one send per
-//! connection, one batch per peer and one system call.
+//! sockets is fed to the shard; what came over the links; what the disk has done; deadlines; then
+//! everything that the shard wants done is queued for the next entry. So many small events become
+//! one send per connection, one batch per peer, one write of the journal and one system call.
 
 use super::bell::Bell;
 use super::clock::Clock;
 use super::counters::NetCounters;
+use super::disk::Disk;
 use super::executor::{Reactor, Tasks};
 use super::link::{ARRIVALS_MAX, BATCHES_MAX, Links};
 use super::net::{Net, Wait, Woken};
@@ -18,7 +19,8 @@ use crate::shard::Shard;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tracing::debug;
 
@@ -41,6 +43,8 @@ pub(super) struct Control {
     stop: AtomicU8,
     shutdown_timeout: Duration,
     bells: Vec<Arc<Bell>>,
+    /// Cores whose shard is ready for clients.
+    ready_count: AtomicUsize,
     /// By core, during a stop: nothing is left to do.
     done: Vec<AtomicBool>,
 }
@@ -50,6 +54,7 @@ impl Control {
         Self {
             stop: AtomicU8::new(Stop::No as u8),
             shutdown_timeout,
+            ready_count: AtomicUsize::new(0),
             done: bells.iter().map(|_| AtomicBool::new(false)).collect(),
             bells,
         }
@@ -71,6 +76,18 @@ impl Control {
         self.shutdown_timeout
     }
 
+    /// One more core could serve; the last one wakes the others.
+    fn note_ready(&self) {
+        self.ready_count.fetch_add(1, Ordering::AcqRel);
+        if self.all_ready() {
+            self.wake_all();
+        }
+    }
+
+    fn all_ready(&self) -> bool {
+        self.ready_count.load(Ordering::Acquire) == self.bells.len()
+    }
+
     fn is(&self, stop: Stop) -> bool {
         self.stop.load(Ordering::Acquire) >= stop as u8
     }
@@ -87,11 +104,24 @@ pub(super) struct Core {
     shard: Shard,
     net: Net,
     links: Links,
+    /// The journal's files; `None`: nothing is durable.
+    disk: Option<Disk>,
     reactor: Reactor,
     clock: Clock,
     control: Arc<Control>,
+    opening: Opening,
     /// When a graceful stop ends in any case.
     stop_deadline: Option<Instant>,
+}
+
+/// The way to the first client: it comes when all shards know of each other what they recovered.
+#[derive(Debug)]
+enum Opening {
+    /// The own shard is not ready. The main thread is told when the listeners are open.
+    Waiting(Option<Sender<()>>),
+    /// Another shard is not.
+    Ready(Option<Sender<()>>),
+    Open,
 }
 
 impl Core {
@@ -101,6 +131,7 @@ impl Core {
         shard: Shard,
         net: Net,
         links: Links,
+        disk: Option<Disk>,
         executor_rings: Vec<RawFd>,
         clock: Clock,
         control: Arc<Control>,
@@ -110,11 +141,19 @@ impl Core {
             shard,
             net,
             links,
+            disk,
             reactor: Reactor::new(Tasks::default(), executor_rings),
             clock,
             control,
+            opening: Opening::Waiting(None),
             stop_deadline: None,
         }
+    }
+
+    /// Says over `opened` when clients are served.
+    pub(super) fn telling(mut self, opened: Sender<()>) -> Self {
+        self.opening = Opening::Waiting(Some(opened));
+        self
     }
 
     /// Where tasks beside the turn are spawned: files, coarse timers.
@@ -130,7 +169,6 @@ impl Core {
     pub(super) async fn run(mut self) -> io::Result<(NetCounters, Counters)> {
         self.net.set_peers(self.control.bells.clone());
         self.net.watch_event(self.links.bell().event());
-        // The first drain arms the accepts.
         let start = self.clock.now();
         self.drain(start);
         while !self.is_finished() {
@@ -152,11 +190,16 @@ impl Core {
         self.net.counters_mut().turns += 1;
         self.net.settle(&mut self.shard, now);
         self.net.complete(&mut self.shard, now);
+        // Before looking at what other threads have done: what they do after this look wakes again.
+        let woken = self.take_woken();
         self.receive_links(now);
+        if let Some(disk) = &mut self.disk {
+            disk.complete(&mut self.net, &mut self.shard, now);
+        }
         self.on_deadlines(now);
         self.on_stop_request(now);
         self.drain(now);
-        Ok(self.take_woken())
+        Ok(woken)
     }
 
     /// How long to wait in the kernel; not at all when something is there already.
@@ -187,6 +230,7 @@ impl Core {
             self.shard.poll_timeout(),
             self.net.deadline(),
             self.reactor.deadline(),
+            self.disk.as_ref().and_then(Disk::deadline),
             self.stop_deadline,
             retry,
         ]
@@ -232,8 +276,32 @@ impl Core {
         self.links.send_waiting();
     }
 
+    /// Lets clients in when this and all other shards are ready.
+    fn advance_opening(&mut self) {
+        if let Opening::Waiting(opened) = &mut self.opening
+            && self.shard.is_ready()
+        {
+            self.opening = Opening::Ready(opened.take());
+            self.control.note_ready();
+        }
+        if let Opening::Ready(opened) = &mut self.opening
+            && self.control.all_ready()
+        {
+            if let Some(opened) = opened.take() {
+                // Fails only if the main thread has given up.
+                let _ = opened.send(());
+            }
+            self.opening = Opening::Open;
+            self.net.open_listeners();
+        }
+    }
+
     /// Queues what the shard wants done.
     fn drain(&mut self, now: Instant) {
+        self.advance_opening();
+        if let Some(disk) = &mut self.disk {
+            disk.drain(&mut self.net, &mut self.shard, now);
+        }
         self.net.drain(&mut self.shard, now);
         if let Some(arrivals) = self.net.poll_arrivals() {
             self.links.bell().set_arrivals(arrivals);
@@ -281,6 +349,7 @@ impl Core {
         self.stop_deadline = Some(now + self.control.shutdown_timeout);
         self.net.close_listeners();
         self.shard.on_stop(now);
+        self.shard.sync_journal();
     }
 
     /// Whether a requested stop is complete: on all cores, as the others may still send here.
@@ -291,7 +360,8 @@ impl Core {
         let Some(deadline) = self.stop_deadline else {
             return false;
         };
-        let done = self.net.socket_count() == 0 && !self.links.has_waiting();
+        let left = self.net.socket_count() > 0 || self.links.has_waiting();
+        let done = !left && (self.disk.is_none() || self.shard.is_journal_settled());
         let before = self.control.done[self.index].swap(done, Ordering::AcqRel);
         if done && !before && self.control.all_done() {
             self.control.wake_all();

@@ -62,6 +62,15 @@ counters! {
     hand_overs_in,
     /// Connections lost on the way to another core: its table was full.
     hand_overs_failed,
+    /// Writes of the journal, each one on the medium before the next.
+    journal_writes,
+    /// Their bytes.
+    journal_bytes,
+    /// Segments made ready for the journal, new or recycled.
+    journal_segments,
+    /// Times that the disk's watermark was reached. What recovers: messages that leave, a snapshot,
+    /// or space that the operator makes.
+    disk_full,
     /// Turns given to the executor's reactor.
     reactor_turns,
 }

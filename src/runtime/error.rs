@@ -1,5 +1,6 @@
 //! Why the broker could not start or had to end. Each message says what to do.
 
+use super::disk::DiskError;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -77,6 +78,8 @@ pub enum ServeError {
         what: &'static str,
         error: io::Error,
     },
+    /// The journals cannot be used.
+    Journal(DiskError),
     /// The executor of a core could not be made.
     Executor {
         reason: String,
@@ -112,6 +115,7 @@ impl fmt::Display for ServeError {
                  raise it with `ulimit -n`, or LimitNOFILE= in the service unit"
             ),
             Self::System { what, error } => write!(formatter, "{what}: {error}"),
+            Self::Journal(error) => error.fmt(formatter),
             Self::Executor { reason } => write!(
                 formatter,
                 "a core's executor could not start: {reason}; check `ulimit -l` (locked memory, \

@@ -14,6 +14,7 @@ mod clock;
 mod core;
 mod counters;
 mod cpu;
+mod disk;
 mod error;
 mod executor;
 mod limits;
@@ -28,6 +29,10 @@ mod signal;
 mod tests;
 
 pub use counters::NetCounters;
+pub use disk::{
+    BackupSummary, Cut, DiskError, JournalOptions, RecordCounts, ShardContents, StoredCounts,
+    backup, check_shard_count, inspect, repair,
+};
 pub use error::ServeError;
 pub use executor::Tasks;
 pub use serve::{CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, serve};

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::core::{Control, Core, Stop};
 use super::counters::NetCounters;
 use super::cpu;
+use super::disk::{self, Disk, Found, JournalOptions, KeeperLink};
 use super::error::ServeError;
 use super::executor::{self, Made};
 use super::limits::{self, DescriptorPlan};
@@ -36,6 +37,9 @@ use tracing::{debug, info, warn};
 /// them.
 const JOIN_TIME: Duration = Duration::from_secs(5);
 
+/// How often a start that takes its time looks whether a core has ended meanwhile.
+const OPENING_LOOK_TIME: Duration = Duration::from_millis(100);
+
 /// For the cores to end when they do so at once.
 const AT_ONCE_TIME: Duration = Duration::from_millis(500);
 
@@ -56,6 +60,8 @@ pub struct ServeOptions {
     /// Of the whole process; divided among the shards here.
     pub limits: Limits,
     pub home_key: HomeKey,
+    /// Where the journals are; `None`: nothing survives the process.
+    pub journal: Option<JournalOptions>,
     /// For goodbyes and unfinished sends at a requested stop.
     pub shutdown_timeout: Duration,
     /// Called once, on the calling thread, when every core is serving.
@@ -132,6 +138,7 @@ pub(super) struct Plan {
     pub(super) rings_max: usize,
     limits: Limits,
     home_key: HomeKey,
+    journal: Option<JournalOptions>,
     seed: u64,
 }
 
@@ -160,6 +167,7 @@ impl Plan {
             rings_max: descriptors.rings,
             limits,
             home_key: options.home_key,
+            journal: options.journal.clone(),
             seed: random_seed()?,
         })
     }
@@ -177,16 +185,20 @@ impl Plan {
         }
     }
 
-    /// Starts all threads and waits until each one could serve.
+    /// Starts all threads and waits until each one serves.
     pub(super) fn start(self, signals: &Signals) -> Result<(Ready, Running), ServeError> {
         let ready = self.ready();
+        let start = self.clock.now();
+        let clock = self.clock;
+        let has_journal = self.journal.is_some();
         let (reports, reported) = channel();
+        let (openings, opened) = channel();
         let mut running = Running {
             control: Arc::clone(&self.control),
             threads: Vec::new(),
             go: Vec::new(),
         };
-        for seat in self.seats(signals, &reports)? {
+        for seat in self.seats(signals, &reports, &openings)? {
             let (go, gate) = channel();
             let name = format!("core-{}", seat.index);
             let thread = Builder::new()
@@ -199,15 +211,20 @@ impl Plan {
             running.go.push(go);
             running.threads.push(Some(thread?));
         }
-        drop(reports);
-        if let Err(error) = running.await_reports(&reported) {
-            running.abandon();
-            return Err(error);
+        drop((reports, openings));
+        match running.await_reports(&reported) {
+            Ok(recovered) if has_journal => recovered.log(clock.now().saturating_since(start)),
+            Ok(_) => {}
+            Err(error) => {
+                running.abandon();
+                return Err(error);
+            }
         }
         for go in running.go.drain(..) {
             // Fails only if the core has ended since; the main thread is told.
             let _ = go.send(());
         }
+        running.await_openings(&opened)?;
         Ok((ready, running))
     }
 
@@ -215,9 +232,11 @@ impl Plan {
     fn seats(
         self,
         signals: &Signals,
-        reports: &Sender<Result<(), ServeError>>,
+        reports: &Sender<Result<Found, ServeError>>,
+        openings: &Sender<()>,
     ) -> Result<Vec<Seat>, ServeError> {
         let links = link::mesh(&self.bells);
+        let mut desks = self.journal_desks()?.into_iter();
         let shard_count = u16::try_from(self.cpus.len()).unwrap_or(u16::MAX);
         let parts = self.cpus.iter().zip(self.sockets).zip(links);
         let mut seats = Vec::new();
@@ -243,7 +262,9 @@ impl Plan {
                     home_key: self.home_key,
                     seed: self.seed.wrapping_add(u64::from(id.0)),
                 },
+                journal: desks.next(),
                 report: reports.clone(),
+                opened: openings.clone(),
                 end: signals.core_end().map_err(|error| ServeError::System {
                     what: "signals could not be set up",
                     error,
@@ -251,6 +272,22 @@ impl Plan {
             });
         }
         Ok(seats)
+    }
+}
+
+impl Plan {
+    /// Starts the thread that makes the journals' files; what each core's journal begins with, or
+    /// nothing at all.
+    fn journal_desks(&self) -> Result<Vec<JournalDesk>, ServeError> {
+        let Some(options) = &self.journal else {
+            return Ok(Vec::new());
+        };
+        let links = disk::start_keeper(options, &self.bells).map_err(ServeError::Journal)?;
+        let desk = |keeper| JournalDesk {
+            options: options.clone(),
+            keeper,
+        };
+        Ok(links.into_iter().map(desk).collect())
     }
 }
 
@@ -333,9 +370,17 @@ struct Seat {
     control: Arc<Control>,
     net: NetSettings,
     shard: ShardSettings,
-    report: Sender<Result<(), ServeError>>,
+    journal: Option<JournalDesk>,
+    report: Sender<Result<Found, ServeError>>,
+    opened: Sender<()>,
     /// Tells the main thread when this one ends. Last, so that it is dropped last.
     end: CoreEnd,
+}
+
+/// What a core's journal begins with.
+struct JournalDesk {
+    options: JournalOptions,
+    keeper: KeeperLink,
 }
 
 /// What a core's thread leaves.
@@ -353,12 +398,15 @@ impl Seat {
             control,
             net,
             shard,
+            journal,
             report,
+            opened,
             end,
         } = self;
         let id = shard.id;
-        let prepared = prepare(cpu, net);
-        let (made, net) = match prepared {
+        let prepared = prepare(cpu, net)
+            .and_then(|(made, net)| Ok((made, net, recover(shard, journal, clock)?)));
+        let (made, net, (shard, disk, recovered)) = match prepared {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = report.send(Err(error));
@@ -367,15 +415,15 @@ impl Seat {
         };
         links.bell().set_ring(net.ring_descriptor());
         links.bell().set_arrivals(net.arrivals());
-        let _ = report.send(Ok(()));
+        let _ = report.send(Ok(recovered));
         drop(report);
         // An error: another core could not start, and the main thread has given up.
         gate.recv().ok()?;
         let Made { executor, rings } = made;
         let outcome = executor.run(async move {
             // Made here: some of its parts belong to the running executor.
-            let shard = Shard::new(shard);
-            Core::new(index, shard, net, links, rings, clock, control)
+            Core::new(index, shard, net, links, disk, rings, clock, control)
+                .telling(opened)
                 .run()
                 .await
         });
@@ -397,6 +445,25 @@ fn prepare(cpu: usize, net: NetSettings) -> Result<(Made, Net), ServeError> {
     Ok((made, net))
 }
 
+/// Makes the shard with what its journal holds, and the files that it goes on with.
+fn recover(
+    settings: ShardSettings,
+    journal: Option<JournalDesk>,
+    clock: Clock,
+) -> Result<(Shard, Option<Disk>, Found), ServeError> {
+    let id = settings.id;
+    let mut shard = Shard::new(settings);
+    let Some(JournalDesk { options, keeper }) = journal else {
+        return Ok((shard, None, Found::default()));
+    };
+    let recovered = disk::recover(&options, id, &mut shard, clock).map_err(ServeError::Journal)?;
+    let disk = Disk::new(id, keeper, &options).map_err(|error| ServeError::System {
+        what: "pages for the journal's writes",
+        error,
+    })?;
+    Ok((shard, Some(disk), recovered))
+}
+
 /// The cores' threads and how to end them.
 pub(super) struct Running {
     pub(super) control: Arc<Control>,
@@ -406,14 +473,31 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Waits until each core could serve.
+    /// Waits until each core could serve; what all of them have recovered.
     fn await_reports(
         &mut self,
-        reported: &Receiver<Result<(), ServeError>>,
-    ) -> Result<(), ServeError> {
+        reported: &Receiver<Result<Found, ServeError>>,
+    ) -> Result<Found, ServeError> {
+        let mut sum = Found::default();
         for _ in 0..self.threads.len() {
             // A core that ends without a report has panicked; its join says so.
-            reported.recv().unwrap_or_else(|_| Err(self.failure()))?;
+            let recovered = reported.recv().unwrap_or_else(|_| Err(self.failure()))?;
+            sum.add(&recovered);
+        }
+        Ok(sum)
+    }
+
+    /// Waits until each core has opened its listeners.
+    fn await_openings(&mut self, opened: &Receiver<()>) -> Result<(), ServeError> {
+        for _ in 0..self.threads.len() {
+            while opened.recv_timeout(OPENING_LOOK_TIME).is_err() {
+                let has_ended = |thread: &Option<JoinHandle<CoreOutcome>>| {
+                    thread.as_ref().is_none_or(JoinHandle::is_finished)
+                };
+                if self.threads.iter().any(has_ended) {
+                    return Err(self.failure());
+                }
+            }
         }
         Ok(())
     }

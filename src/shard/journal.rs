@@ -423,6 +423,13 @@ impl Shard {
         }
     }
 
+    /// Bytes of the messages that the journal still has to keep.
+    pub fn journal_live_bytes(&mut self) -> u64 {
+        self.journal
+            .writer()
+            .map_or(0, |writer| writer.live_bytes())
+    }
+
     /// Nothing waits for the disk, and nothing is on its way to it.
     #[must_use]
     pub fn is_journal_settled(&self) -> bool {

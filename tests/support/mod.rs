@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 pub(crate) struct Broker {
     child: Child,
     pub(crate) address: SocketAddr,
-    data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    /// The data directory outlives this process of the broker.
+    keeps_data: bool,
     /// What it said before it was ready.
     pub(crate) start_log: Vec<String>,
     log: Receiver<String>,
@@ -35,8 +37,19 @@ impl Broker {
         Self::launch(
             Command::new(env!("CARGO_BIN_EXE_ringway")),
             cores,
+            scratch_dir("data"),
             arguments,
         )
+    }
+
+    /// On a data directory that stays when this process has ended.
+    pub(crate) fn start_on(data_dir: &Path, cores: usize, arguments: &[&str]) -> Self {
+        let mut with_listener = vec!["--listen", "tcp://127.0.0.1:0"];
+        with_listener.extend(arguments);
+        let program = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        let mut broker = Self::launch(program, cores, data_dir.to_owned(), &with_listener);
+        broker.keeps_data = true;
+        broker
     }
 
     /// With a limit of open files that the broker cannot raise.
@@ -44,13 +57,14 @@ impl Broker {
         let mut shell = Command::new("sh");
         let limited = format!("ulimit -n {count}; exec \"$@\"");
         shell.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_ringway")]);
-        Self::launch(shell, cores, arguments)
+        Self::launch(shell, cores, scratch_dir("data"), arguments)
     }
 
-    fn launch(mut program: Command, cores: usize, arguments: &[&str]) -> Self {
-        let data_dir = scratch_dir("data");
+    fn launch(mut program: Command, cores: usize, data_dir: PathBuf, arguments: &[&str]) -> Self {
         let mut child = program
             .args(["serve", "--cores", &cores.to_string()])
+            // The smallest files that take the largest packet: they are filled with zeros first.
+            .args(["--set", "durability.segment_bytes=17MiB"])
             .arg("--data-dir")
             .arg(&data_dir)
             .args(arguments)
@@ -72,6 +86,7 @@ impl Broker {
             child,
             address,
             data_dir,
+            keeps_data: false,
             start_log,
             log,
         }
@@ -100,6 +115,12 @@ impl Broker {
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal(libc::SIGTERM);
         self.wait()
+    }
+
+    /// Ends the process as a power cut would, but for what the kernel holds.
+    pub(crate) fn kill(&mut self) {
+        self.signal(libc::SIGKILL);
+        self.wait();
     }
 
     /// Waits for the end of the process.
@@ -140,7 +161,9 @@ impl Drop for Broker {
             self.signal(libc::SIGKILL);
             let _ = self.child.wait();
         }
-        let _ = fs::remove_dir_all(&self.data_dir);
+        if !self.keeps_data {
+            let _ = fs::remove_dir_all(&self.data_dir);
+        }
     }
 }
 

@@ -88,6 +88,8 @@ pub(super) struct Accepts {
     stopped: bool,
     /// The broker stops: never again.
     closed: bool,
+    /// Nothing is accepted before [`Net::open_listeners`].
+    open: bool,
     warning: LogInterval,
 }
 
@@ -105,6 +107,7 @@ impl Accepts {
             paused_until: None,
             stopped: false,
             closed: false,
+            open: false,
             warning: LogInterval::new(Duration::from_secs(1)),
         })
     }
@@ -150,7 +153,7 @@ impl Net {
     /// of each turn.
     pub(super) fn arm_accepts(&mut self, now: Instant) {
         let accepts = &self.accepts;
-        if accepts.closed || !accepts.armed.contains(&None) {
+        if accepts.closed || !accepts.open || !accepts.armed.contains(&None) {
             return;
         }
         if accepts.paused_until.is_some_and(|until| now < until) {
@@ -170,6 +173,11 @@ impl Net {
                 room -= 1;
             }
         }
+    }
+
+    /// From the next [`Net::drain`] on clients are accepted.
+    pub(crate) const fn open_listeners(&mut self) {
+        self.accepts.open = true;
     }
 
     /// Slots of a ring that accepts may still fill.

@@ -8,14 +8,14 @@ use std::ptr::NonNull;
 
 /// A private mapping of zeroed pages.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub(crate) struct Pages {
     start: NonNull<u8>,
     bytes: usize,
 }
 
 impl Pages {
     /// The system reserves the pages now and provides each at its first use.
-    pub(super) fn new(bytes: usize) -> io::Result<Self> {
+    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses touches nothing existing.
         let start = unsafe {
             libc::mmap(
@@ -35,10 +35,26 @@ impl Pages {
     }
 
     /// The address `offset` bytes behind the start.
-    pub(super) fn at(&self, offset: usize) -> *mut u8 {
+    pub(crate) fn at(&self, offset: usize) -> *mut u8 {
         assert!(offset < self.bytes);
         // SAFETY: inside the mapping, as asserted.
         unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Copies `bytes` to the place `offset` behind the start. The caller knows that the kernel
+    /// does not use that part now.
+    pub(crate) fn fill(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset <= self.bytes && bytes.len() <= self.bytes - offset);
+        if bytes.is_empty() {
+            return;
+        }
+        let target = self.at(offset);
+        // SAFETY: inside the mapping, as asserted; no reference into it exists.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sockets of one core on its own io_uring.
+//! The sockets of one core on its own io_uring, and its file writes beside them.
 //!
 //! The only place that knows how connections are made of kernel objects: another way to do
 //! sockets replaces this module. Its user, the core's turn, sees six calls: [`Net::enter`] (into
@@ -9,6 +9,7 @@
 mod accept;
 mod buffer_ring;
 mod close;
+mod file;
 mod filling;
 mod hand_over;
 mod memory;
@@ -20,6 +21,8 @@ mod socket;
 mod transmit;
 
 pub(crate) use accept::{ListenSocket, ListenerLoad, SLOTS_RESERVED};
+pub(crate) use file::{FileDone, FileWrite};
+pub(crate) use memory::Pages;
 pub(crate) use ring::Wait;
 
 use super::bell::Bell;
@@ -74,6 +77,8 @@ pub(crate) struct Net {
     close_deadlines: CloseDeadlines,
     /// Connections that have left for another core; the core's turn takes them to the links.
     departures: Vec<(ShardId, Box<Arrival>)>,
+    /// Operations on files that are over; the core's turn takes them to the disk.
+    files_done: Vec<FileDone>,
     /// By shard; they say where the descriptors of its connections are sent.
     peers: Vec<Arc<Bell>>,
     /// The ring that takes new connections.
@@ -88,7 +93,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Makes the ring; accepting starts with the first [`Net::drain`].
+    /// Makes the ring; accepting starts after [`Net::open_listeners`].
     ///
     /// # Errors
     /// Each with what to do, see [`ServeError`].
@@ -109,6 +114,7 @@ impl Net {
             sends: Sends::new(send_queue_bytes_max),
             close_deadlines: CloseDeadlines::default(),
             departures: Vec::new(),
+            files_done: Vec::new(),
             peers: Vec::new(),
             filling: Filling::default(),
             rings,
@@ -218,6 +224,7 @@ impl Net {
             Operation::Receive => self.on_receive(shard, now, completion),
             Operation::Writable => self.on_writable(completion),
             Operation::HandOver => self.on_hand_over_sent(shard, completion),
+            Operation::File => self.on_file_done(completion),
             Operation::Event => self.woken.by_event = true,
             Operation::Reactor => self.woken.by_reactor |= 1 << completion.user_data.index(),
             Operation::Send | Operation::Doorbell | Operation::Ring | Operation::Ignored => {}

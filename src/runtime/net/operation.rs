@@ -22,9 +22,11 @@ pub(super) enum Operation {
     Reactor,
     /// Another ring of this core has something.
     Ring,
+    /// A write to or a read from a file of the journal; the index says which.
+    File,
 }
 
-const OPERATIONS: [Operation; 10] = [
+const OPERATIONS: [Operation; 11] = [
     Operation::Ignored,
     Operation::Accept,
     Operation::Receive,
@@ -35,6 +37,7 @@ const OPERATIONS: [Operation; 10] = [
     Operation::Event,
     Operation::Reactor,
     Operation::Ring,
+    Operation::File,
 ];
 
 /// Generations use 24 bits: a completion is never as late as sixteen million uses of its slot.

@@ -69,7 +69,16 @@ fn start(spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
                 seed: 1,
             });
             let clock = Clock::start();
-            let core = Core::new(0, shard, net, links, made.rings, clock, control_of_core);
+            let core = Core::new(
+                0,
+                shard,
+                net,
+                links,
+                None,
+                made.rings,
+                clock,
+                control_of_core,
+            );
             spawn(&core.tasks());
             core.run().await.unwrap()
         })

@@ -38,6 +38,7 @@ fn options(cores: u16) -> ServeOptions {
         cores: CoreSelection::Count(cores),
         limits: Limits::default(),
         home_key: HomeKey::new([7; 16]),
+        journal: None,
         shutdown_timeout: Duration::from_secs(5),
         on_ready: Box::new(|_| {}),
     }

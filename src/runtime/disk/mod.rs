@@ -1,0 +1,92 @@
+//! The files of the journal: segments made ahead, writes through the core's ring, start-up.
+//!
+//! The journal itself (what a record is, when it is durable, what a crash leaves) is `journal` and
+//! the shard; this module moves its bytes. Each core owns its own files; the [`keeper`] thread
+//! makes them.
+
+mod backup;
+#[cfg(test)]
+mod blocking;
+mod error;
+mod keeper;
+mod offline;
+mod recover;
+mod segment;
+mod space;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use backup::{BackupSummary, backup};
+pub use error::DiskError;
+pub(crate) use keeper::KeeperLink;
+pub use offline::{Cut, RecordCounts, ShardContents, StoredCounts, inspect, repair};
+pub(crate) use recover::{Found, recover};
+pub(crate) use writer::Disk;
+
+use super::bell::Bell;
+use crate::config::settings::DurabilitySettings;
+use keeper::{Keeper, KeeperSettings};
+use space::SpaceLimits;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use std::fmt::Display;
+use std::io::Write;
+
+/// Where the journals are, and how their files are made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JournalOptions {
+    pub data_dir: PathBuf,
+    pub segment_bytes: u32,
+    pub settings: DurabilitySettings,
+}
+
+/// Refuses to serve with another number of cores than what is stored was written with.
+///
+/// # Errors
+/// There are journals of another number of shards, or the system refuses.
+pub fn check_shard_count(data_dir: &Path, stored: u16, wanted: u16) -> Result<(), DiskError> {
+    let system = |error| DiskError::system("read", data_dir, error);
+    let is_empty = segment::shards(data_dir)
+        .map_err(system)?
+        .into_iter()
+        .map(|shard| segment::list(&segment::shard_directory(data_dir, shard)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(system)?
+        .iter()
+        .all(Vec::is_empty);
+    if stored == wanted || is_empty {
+        return Ok(());
+    }
+    Err(DiskError::OtherShardCount { stored, wanted })
+}
+
+/// Starts the thread that makes segments; one link for each core.
+pub(crate) fn start_keeper(
+    options: &JournalOptions,
+    bells: &[Arc<Bell>],
+) -> Result<Vec<KeeperLink>, DiskError> {
+    let settings = KeeperSettings {
+        data_dir: options.data_dir.clone(),
+        segment_bytes: u64::from(options.segment_bytes),
+        space: SpaceLimits {
+            disk_bytes_max: options.settings.disk_bytes_max,
+            free_bytes_min: options.settings.free_bytes_min,
+        },
+    };
+    // The thread ends when the cores' links are gone; nobody waits for it.
+    Keeper::start(settings, bells)
+        .map(|(_thread, links)| links)
+        .map_err(|error| DiskError::system("use data directory", &options.data_dir, error))
+}
+
+/// Ends the process because the disk failed: nothing is acknowledged any more, and nothing that
+/// failed is tried again. The next start recovers what was durable.
+fn fail(what: &str, error: &dyn Display) -> ! {
+    tracing::error!(%error, "the journal's disk failed: {what}; the broker stops at once");
+    // The log is written by another thread, which ends with the process.
+    let line = format!("ringway: the journal's disk failed: {what}: {error}; stopping at once\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    std::process::abort();
+}
