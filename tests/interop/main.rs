@@ -47,6 +47,21 @@ fn paho_python_delivers_every_qos_and_version() {
 }
 
 #[test]
+fn paho_python_finds_everything_after_the_broker_was_killed() {
+    for (cores, version) in [(1, "4"), (2, "5")] {
+        let data_dir = support::scratch_dir("paho");
+        for phase in ["before", "after"] {
+            let mut broker = Broker::start_on(&data_dir, cores, &[]);
+            run(Command::new(installed("python/bin/python"))
+                .arg(script("paho_restart.py"))
+                .args([&broker.port().to_string(), version, phase]));
+            broker.kill();
+        }
+        std::fs::remove_dir_all(&data_dir).unwrap();
+    }
+}
+
+#[test]
 fn mqtt_js_delivers_every_qos_and_version() {
     for cores in CORES {
         let broker = Broker::start(cores, &[]);

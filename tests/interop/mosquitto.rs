@@ -1,7 +1,7 @@
 //! mosquitto_pub and mosquitto_sub.
 
 use super::CORES;
-use super::support::{Broker, PATIENCE, run};
+use super::support::{Broker, PATIENCE, run, scratch_dir};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -181,5 +181,45 @@ fn mosquitto_persistent_session_gets_what_it_missed() {
             .args(["-C", "3", "-W", "60"])
             .args(session));
         assert_eq!(again.lines().collect::<Vec<_>>(), ["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn mosquitto_clients_find_everything_after_the_broker_was_killed() {
+    for cores in CORES {
+        let data_dir = scratch_dir("mosquitto");
+        let mut broker = Broker::start_on(&data_dir, cores, &[]);
+        let session = ["-i", "sleeper", "-c", "-q", "2", "-t", "missed/#"];
+        let mut first = Subscriber::start(&broker, "mqttv311", &session);
+        first.child.kill().expect("the child is ours");
+        first.child.wait().expect("the child is ours");
+        for number in ["1", "2", "3"] {
+            publish(
+                &broker,
+                "mqttv5",
+                &["-q", "2", "-t", "missed/it", "-m", number],
+            );
+        }
+        publish(
+            &broker,
+            "mqttv311",
+            &["-q", "1", "-r", "-t", "kept/here", "-m", "stays"],
+        );
+        broker.kill();
+
+        let broker = Broker::start_on(&data_dir, cores, &[]);
+        let again = run(Command::new("mosquitto_sub")
+            .args(["-h", "127.0.0.1", "-p", &broker.port().to_string()])
+            .args(["-V", "mqttv311", "-C", "3", "-W", "60"])
+            .args(session));
+        assert_eq!(again.lines().collect::<Vec<_>>(), ["1", "2", "3"]);
+        let late = Subscriber::start(
+            &broker,
+            "mqttv5",
+            &["-q", "1", "-t", "kept/#", "-C", "1", "-F", "%r %p"],
+        );
+        assert_eq!(late.messages(), ["1 stays"]);
+        drop(broker);
+        std::fs::remove_dir_all(&data_dir).unwrap();
     }
 }

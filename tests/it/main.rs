@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod durability;
 mod first_message;
 mod fleet;
 mod raw;
