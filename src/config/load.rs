@@ -5,7 +5,6 @@
 //! layer replaces is validated all the same.
 
 use super::key::{KEYS, Key, LISTENER, LISTENER_KEYS, SECTIONS};
-use super::limits::DurabilityLimits;
 use super::problem::{Place, Problem, Problems, printable};
 use super::quantity;
 use super::raw::{Raw, accept, described, raw};
@@ -305,31 +304,30 @@ impl Loading {
         }
     }
 
-    /// A message must fit into a file of the journal. What nobody wrote gives way.
+    /// Any record must fit into a file of the journal. What nobody wrote gives way.
     fn check_segment_bytes(&mut self) {
         let limits = &mut self.settings.limits;
-        let beside = DurabilityLimits::SEGMENT_BYTES_BESIDE_PACKET;
-        let needed = u64::from(limits.packet_bytes_max) + u64::from(beside);
-        if u64::from(limits.durability.segment_bytes) >= needed {
+        let needed = limits.segment_bytes_min();
+        let missing = needed.saturating_sub(u64::from(limits.durability.segment_bytes));
+        if missing == 0 {
             return;
         }
-        let packet_place = self.origins.get("mqtt.max_packet_bytes");
-        match (self.origins.get("durability.segment_bytes"), packet_place) {
-            (None, _) => {
-                let needed = needed.next_multiple_of(1 << 20);
-                limits.durability.segment_bytes = u32::try_from(needed).unwrap_or(u32::MAX);
-            }
-            (Some(_), None) => {
-                limits.packet_bytes_max = limits.durability.segment_bytes - beside;
-            }
-            (Some(place), Some(_)) => {
-                let shown = quantity::show(needed, quantity::Unit::Bytes);
-                let what = format!(
-                    "must be at least {shown}: 1 MiB more than mqtt.max_packet_bytes, as a \
-                     message must fit into a file"
-                );
-                self.problems.add(place, "durability.segment_bytes", what);
-            }
+        let Some(place) = self.origins.get("durability.segment_bytes") else {
+            let needed = needed.next_multiple_of(1 << 20);
+            limits.durability.segment_bytes = u32::try_from(needed).unwrap_or(u32::MAX);
+            return;
+        };
+        let packet_bytes_max = u64::from(limits.packet_bytes_max).saturating_sub(missing);
+        if self.origins.get("mqtt.max_packet_bytes").is_none() {
+            limits.packet_bytes_max = u32::try_from(packet_bytes_max).unwrap_or(u32::MAX);
+        }
+        if u64::from(limits.durability.segment_bytes) < limits.segment_bytes_min() {
+            let shown = quantity::show(needed, quantity::Unit::Bytes);
+            let what = format!(
+                "must be at least {shown}: a message of mqtt.max_packet_bytes, or one to a \
+                 session with all of session.max_subscriptions, must fit into a file"
+            );
+            self.problems.add(place, "durability.segment_bytes", what);
         }
     }
 
