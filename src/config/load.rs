@@ -318,7 +318,7 @@ impl Loading {
             return;
         };
         let packet_bytes_max = u64::from(limits.packet_bytes_max).saturating_sub(missing);
-        if self.origins.get("mqtt.max_packet_bytes").is_none() {
+        if !self.origins.contains_key("mqtt.max_packet_bytes") {
             limits.packet_bytes_max = u32::try_from(packet_bytes_max).unwrap_or(u32::MAX);
         }
         if u64::from(limits.durability.segment_bytes) < limits.segment_bytes_min() {

@@ -133,7 +133,7 @@ fn message_fits_into_a_file_of_the_journal() {
     };
     assert_eq!(
         sizes("[durability]\nsegment_bytes = \"2MiB\""),
-        (2 << 20, 1 << 20)
+        (2 << 20, (2 << 20) - (128 << 10))
     );
     assert_eq!(
         sizes("[mqtt]\nmax_packet_bytes = \"100MiB\"\n[limit]\nreassembly_bytes = \"1GiB\""),
@@ -142,8 +142,9 @@ fn message_fits_into_a_file_of_the_journal() {
     check(
         "[mqtt]\nmax_packet_bytes = \"2MiB\"\n[durability]\nsegment_bytes = \"2MiB\"",
         &[
-            "r.toml:4:17: durability.segment_bytes: must be at least 3MiB: 1 MiB more than \
-             mqtt.max_packet_bytes, as a message must fit into a file",
+            "r.toml:4:17: durability.segment_bytes: must be at least 2176KiB: a message of \
+             mqtt.max_packet_bytes, or one to a session with all of session.max_subscriptions, \
+             must fit into a file",
         ],
     );
 }
