@@ -2,12 +2,17 @@
 
 use super::exit::{DONE, failed, refused};
 use super::{log, sources};
+use crate::config::limits::Limits;
 use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
 use crate::config::settings::{CoreSelection, Settings};
 use crate::node::data_dir::DataDir;
-use crate::runtime::{JournalOptions, ListenerOptions, ServeOptions, check_shard_count, serve};
+use crate::runtime::{
+    JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, carry_out_rehoming, end_rehoming,
+    pending_rehoming, random_seed, rehome, serve,
+};
 use clap::Args;
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,19 +64,39 @@ pub(super) fn main(arguments: &ServeArguments) -> ExitCode {
         Ok(data_dir) => data_dir,
         Err(error) => return failed(error),
     };
-    match settle_shard_count(&mut data_dir, core_count) {
+    match settle_shard_count(&mut data_dir, &settings.limits, core_count) {
         Ok(()) => run(&settings, &data_dir),
         Err(why) => failed(why),
     }
 }
 
 /// Makes sure that what is stored is of `shard_count` shards.
-fn settle_shard_count(data_dir: &mut DataDir, shard_count: u16) -> Result<(), String> {
-    let stored = data_dir.identity().shard_count;
-    check_shard_count(data_dir.path(), stored, shard_count).map_err(|error| error.to_string())?;
-    data_dir
-        .record_shard_count(shard_count)
-        .map_err(|error| error.to_string())
+fn settle_shard_count(
+    data_dir: &mut DataDir,
+    limits: &Limits,
+    shard_count: u16,
+) -> Result<(), Box<dyn Error>> {
+    // An earlier start may have ended in the middle of it.
+    finish_rehoming(data_dir)?;
+    rehome(&RehomeOptions {
+        data_dir: data_dir.path(),
+        stored: data_dir.identity().shard_count,
+        wanted: shard_count,
+        limits,
+        home_key: data_dir.identity().home_key,
+        seed: random_seed()?,
+    })?;
+    finish_rehoming(data_dir)?;
+    Ok(data_dir.record_shard_count(shard_count)?)
+}
+
+fn finish_rehoming(data_dir: &mut DataDir) -> Result<(), Box<dyn Error>> {
+    let Some(count) = pending_rehoming(data_dir.path())? else {
+        return Ok(());
+    };
+    carry_out_rehoming(data_dir.path(), count)?;
+    data_dir.record_shard_count(count)?;
+    Ok(end_rehoming(data_dir.path(), count)?)
 }
 
 /// Puts the flags over the other layers.

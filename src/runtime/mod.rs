@@ -30,9 +30,12 @@ mod tests;
 
 pub use counters::NetCounters;
 pub use disk::{
-    BackupSummary, Cut, DiskError, JournalOptions, RecordCounts, ShardContents, StoredCounts,
-    backup, check_shard_count, inspect, repair,
+    BackupSummary, Cut, DiskError, JournalOptions, RecordCounts, RehomeOptions, ShardContents,
+    StoredCounts, backup, carry_out_rehoming, end_rehoming, inspect, pending_rehoming, rehome,
+    repair,
 };
 pub use error::ServeError;
 pub use executor::Tasks;
-pub use serve::{CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, serve};
+pub use serve::{
+    CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, random_seed, serve,
+};

@@ -348,7 +348,11 @@ fn make_bells(cores: usize) -> Result<Vec<Arc<Bell>>, ServeError> {
         })
 }
 
-fn random_seed() -> Result<u64, ServeError> {
+/// A number that no two starts share.
+///
+/// # Errors
+/// The kernel gives none.
+pub fn random_seed() -> Result<u64, ServeError> {
     let mut bytes = [0u8; 8];
     // SAFETY: writes eight bytes to this stack frame.
     let read = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };

@@ -128,21 +128,28 @@ fn everything_is_there_after_a_stop_and_after_a_kill() {
 }
 
 #[test]
-fn another_number_of_cores_is_refused() {
+fn what_is_stored_moves_to_another_number_of_cores() {
     let data_dir = scratch_dir("cores");
     let mut broker = Broker::start_on(&data_dir, 1, SMALL_FILES);
-    fill(&broker, 1);
+    fill(&broker, 20);
     broker.kill();
-    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
-        .args(["serve", "--cores", "2", "--listen", "tcp://127.0.0.1:0"])
-        .arg("--data-dir")
-        .arg(&data_dir)
-        .output()
-        .unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("start with --cores 1"), "{said}");
-    check(&Broker::start_on(&data_dir, 1, SMALL_FILES), 1);
+    for cores in [2, 1, 2] {
+        let mut broker = Broker::start_on(&data_dir, cores, SMALL_FILES);
+        let line = recovered_line(&broker);
+        assert!(
+            line.contains("recovered 8 sessions, 160 queued messages, 8 retained in "),
+            "{line}"
+        );
+        check(&broker, 20);
+        broker.kill();
+    }
+    assert!(
+        fs::read_dir(&data_dir).unwrap().all(|entry| {
+            let name = entry.unwrap().file_name();
+            !name.to_string_lossy().starts_with("rehomed")
+        }),
+        "nothing of the moves is left"
+    );
     fs::remove_dir_all(&data_dir).unwrap();
 }
 

@@ -9,6 +9,7 @@
 
 use super::error::DiskError;
 use super::keeper::open_hold_file;
+use super::rehome::refuse_during_rehoming;
 use super::segment::{self, ALIGNMENT};
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -37,6 +38,7 @@ pub fn backup(from: &Path, to: &Path) -> Result<BackupSummary, DiskError> {
     let hold = open_hold_file(from).map_err(|error| DiskError::system("open", from, error))?;
     hold.lock_shared()
         .map_err(|error| DiskError::system("lock", from, error))?;
+    refuse_during_rehoming(from)?;
     make_target(to)?;
     let mut summary = BackupSummary::default();
     for shard in segment::shards(from).map_err(|error| DiskError::system("read", from, error))? {
@@ -50,6 +52,7 @@ pub fn backup(from: &Path, to: &Path) -> Result<BackupSummary, DiskError> {
             path: from.to_owned(),
         });
     }
+    refuse_during_rehoming(from)?;
     // Last: without it nothing can be started on an incomplete copy.
     let target = to.join(IDENTITY_FILE);
     segment::write_whole(&target, &identity, 0o600)

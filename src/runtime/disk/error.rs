@@ -15,8 +15,6 @@ pub enum DiskError {
     Changing { path: PathBuf },
     /// A journal is damaged or of a newer format; says where.
     Journal(JournalError),
-    /// What is stored was written by another number of cores.
-    OtherShardCount { stored: u16, wanted: u16 },
     /// What is stored does not fit this configuration.
     Start(StartError),
     /// The system refused; `doing` says what to.
@@ -53,11 +51,6 @@ impl fmt::Display for DiskError {
             Self::Journal(error) => write!(
                 formatter,
                 "{error}; `ringway journal verify` says more, and `--repair` cuts the journal there"
-            ),
-            Self::OtherShardCount { stored, wanted } => write!(
-                formatter,
-                "the data directory was written with {stored} cores, this start has {wanted}: \
-                 start with --cores {stored}; what is stored cannot move to another number yet"
             ),
             Self::Start(error) => error.fmt(formatter),
             Self::System { doing, path, error } => {

@@ -5,12 +5,12 @@
 //! makes them.
 
 mod backup;
-#[cfg(test)]
 mod blocking;
 mod error;
 mod keeper;
 mod offline;
 mod recover;
+mod rehome;
 mod segment;
 mod space;
 #[cfg(test)]
@@ -22,13 +22,14 @@ pub use error::DiskError;
 pub(crate) use keeper::KeeperLink;
 pub use offline::{Cut, RecordCounts, ShardContents, StoredCounts, inspect, repair};
 pub(crate) use recover::{Found, recover};
+pub use rehome::{RehomeOptions, carry_out_rehoming, end_rehoming, pending_rehoming, rehome};
 pub(crate) use writer::Disk;
 
 use super::bell::Bell;
 use crate::config::settings::DurabilitySettings;
 use keeper::{Keeper, KeeperSettings};
 use space::SpaceLimits;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use std::fmt::Display;
@@ -40,26 +41,6 @@ pub struct JournalOptions {
     pub data_dir: PathBuf,
     pub segment_bytes: u32,
     pub settings: DurabilitySettings,
-}
-
-/// Refuses to serve with another number of cores than what is stored was written with.
-///
-/// # Errors
-/// There are journals of another number of shards, or the system refuses.
-pub fn check_shard_count(data_dir: &Path, stored: u16, wanted: u16) -> Result<(), DiskError> {
-    let system = |error| DiskError::system("read", data_dir, error);
-    let is_empty = segment::shards(data_dir)
-        .map_err(system)?
-        .into_iter()
-        .map(|shard| segment::list(&segment::shard_directory(data_dir, shard)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(system)?
-        .iter()
-        .all(Vec::is_empty);
-    if stored == wanted || is_empty {
-        return Ok(());
-    }
-    Err(DiskError::OtherShardCount { stored, wanted })
 }
 
 /// Starts the thread that makes segments; one link for each core.

@@ -5,6 +5,7 @@
 
 use super::error::DiskError;
 use super::recover::{read_journal, read_whole, unix_ms};
+use super::rehome::refuse_during_rehoming;
 use super::segment::{self, ALIGNMENT};
 use crate::base::ids::ShardId;
 use crate::journal::{Damage, JournalError, RecordKind, SegmentBlocks};
@@ -52,6 +53,7 @@ pub struct Cut {
 /// # Errors
 /// The system refuses. A damaged journal is no error here.
 pub fn inspect(data_dir: &Path) -> Result<Vec<ShardContents>, DiskError> {
+    refuse_during_rehoming(data_dir)?;
     let shards =
         segment::shards(data_dir).map_err(|error| DiskError::system("read", data_dir, error))?;
     let shards = shards.into_iter();

@@ -2,8 +2,11 @@
 
 use super::blocking::Files;
 use super::offline::{inspect, repair};
-use super::segment;
+use super::rehome::{RehomeOptions, carry_out_rehoming, end_rehoming, pending_rehoming, rehome};
+use super::{DiskError, segment};
+use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
+use crate::config::limits::Limits;
 use crate::journal::{Damage, Record, RecordKind, Writer, WriterSettings};
 use std::path::{Path, PathBuf};
 
@@ -119,5 +122,73 @@ fn newer_format_is_refused_and_not_cut() {
     let error = inspect(&data_dir).unwrap()[0].state.unwrap_err();
     assert!(matches!(error.damage, Damage::NewerFormat { .. }));
     assert!(repair(&data_dir, error).is_err());
+    std::fs::remove_dir_all(data_dir).unwrap();
+}
+
+fn rehome_to(data_dir: &Path, stored: u16, wanted: u16) {
+    rehome(&RehomeOptions {
+        data_dir,
+        stored,
+        wanted,
+        limits: &Limits::default(),
+        home_key: HomeKey::new([7; 16]),
+        seed: 1,
+    })
+    .unwrap();
+}
+
+fn sessions(data_dir: &Path) -> Vec<u64> {
+    let contents = inspect(data_dir).unwrap();
+    let shards = contents.iter().map(|shard| shard.state.unwrap().sessions);
+    shards.collect()
+}
+
+#[test]
+fn move_to_more_and_to_fewer_shards_keeps_everything() {
+    let data_dir = place("rehomed");
+    write_sessions(&data_dir, 300);
+    for (stored, wanted) in [(1, 3), (3, 2), (2, 2)] {
+        rehome_to(&data_dir, stored, wanted);
+        if let Some(count) = pending_rehoming(&data_dir).unwrap() {
+            assert_eq!(count, wanted);
+            assert!(matches!(
+                inspect(&data_dir),
+                Err(DiskError::Changing { .. })
+            ));
+            carry_out_rehoming(&data_dir, count).unwrap();
+            end_rehoming(&data_dir, count).unwrap();
+        }
+        let sessions = sessions(&data_dir);
+        assert_eq!(sessions.len(), usize::from(wanted));
+        assert_eq!(sessions.iter().sum::<u64>(), 300);
+        assert!(sessions.iter().all(|count| *count > 50), "{sessions:?}");
+    }
+    std::fs::remove_dir_all(data_dir).unwrap();
+}
+
+#[test]
+fn interrupted_move_is_done_again_or_carried_out() {
+    let data_dir = place("rehoming-cut");
+    write_sessions(&data_dir, 300);
+    // Cut while the new journals were written: they count for nothing.
+    let half = data_dir.join("rehomed.new/shard-00");
+    std::fs::create_dir_all(&half).unwrap();
+    std::fs::write(half.join("00000001.segment"), b"half").unwrap();
+    assert_eq!(pending_rehoming(&data_dir).unwrap(), None);
+    rehome_to(&data_dir, 1, 3);
+    assert!(!data_dir.join("rehomed.new").exists());
+    // Cut when one of them was in its place, and the old one away.
+    std::fs::remove_dir_all(data_dir.join("shard-00")).unwrap();
+    std::fs::rename(
+        data_dir.join("rehomed-3/shard-00"),
+        data_dir.join("shard-00"),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        let count = pending_rehoming(&data_dir).unwrap().unwrap();
+        carry_out_rehoming(&data_dir, count).unwrap();
+    }
+    end_rehoming(&data_dir, 3).unwrap();
+    assert_eq!(sessions(&data_dir).iter().sum::<u64>(), 300);
     std::fs::remove_dir_all(data_dir).unwrap();
 }
