@@ -1,8 +1,9 @@
 //! The list of cases: what is counted, under which name.
 
 use crate::batch::{Batch, Mix};
-use crate::index::{Decode, Match, Pattern};
+use crate::index::{Decode, Match};
 use crate::session::Cycle;
+use crate::subscriptions::Pattern;
 
 /// How much input a case gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,12 +2,13 @@
 
 use crate::case::{Size, Workload};
 use crate::packets;
+use crate::subscriptions::{Pattern, index, topic_name};
 use ringway::codec::{
     Frame, PacketId, ProtocolVersion, Publish, PublishProperties, QosLevel, Sender, UserProperties,
     decode_publish, frame,
 };
 use ringway::topic::index::Index;
-use ringway::topic::names::{FilterKind, validate_topic_name};
+use ringway::topic::names::validate_topic_name;
 use std::hint::black_box;
 
 const PACKETS: u32 = 64;
@@ -83,59 +84,15 @@ impl Workload for Decode {
     }
 }
 
-/// What the filters of an index look like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pattern {
-    Exact,
-    /// One level is `+`, at the second or third place.
-    Plus,
-    /// The last level is `#`.
-    Hash,
-    /// One third of each.
-    Mixed,
-}
-
-impl Pattern {
-    /// The filter that matches this device's topic name and no other one.
-    fn filter(self, device: u32) -> (String, FilterKind) {
-        let (site, line) = (device % 100, device / 100);
-        let text = match self {
-            Self::Exact => topic_name(device),
-            Self::Plus if device.is_multiple_of(2) => {
-                format!("site/{site}/+/{line}/sensor/{device}")
-            }
-            Self::Plus => format!("site/+/line/{line}/sensor/{device}"),
-            Self::Hash => format!("site/{site}/line/{line}/sensor/{device}/#"),
-            Self::Mixed => {
-                let patterns = [Self::Exact, Self::Plus, Self::Hash];
-                return patterns[device as usize % 3].filter(device);
-            }
-        };
-        let kind = match self {
-            Self::Exact => FilterKind::Exact,
-            _ => FilterKind::Wildcard,
-        };
-        (text, kind)
-    }
-}
-
-fn topic_name(device: u32) -> String {
-    format!(
-        "site/{}/line/{}/sensor/{device}",
-        device % 100,
-        device / 100
-    )
-}
-
 /// Topic names that are looked up in one run, spread over all devices.
 const LOOKUPS: u32 = 60;
 
 /// An index with one filter per device; each lookup finds one of them.
 #[derive(Debug)]
-pub(crate) struct Match {
-    index: Index<u32, u64>,
+pub struct Match {
+    index: Index<u32, [u32; 2]>,
     topic_names: Vec<String>,
-    found: Vec<(u32, u64)>,
+    found: Vec<(u32, [u32; 2])>,
     found_count: u64,
     runs: u64,
 }
@@ -150,18 +107,14 @@ impl Match {
     }
 
     /// An index with this many filters.
-    pub(crate) fn new(pattern: Pattern, filters: u32) -> Self {
-        let mut index = Index::new(1);
-        for device in 0..filters {
-            let (filter, kind) = pattern.filter(device);
-            index.insert(&filter, kind, device, 0);
-        }
+    #[must_use]
+    pub fn new(pattern: Pattern, filters: u32) -> Self {
         // A stride that is coprime to the counts visits sites and lines alike.
         let topic_names = (0..LOOKUPS)
             .map(|lookup| topic_name(lookup.wrapping_mul(7_919) % filters))
             .collect();
         Self {
-            index,
+            index: index(pattern, filters),
             topic_names,
             found: Vec::new(),
             found_count: 0,

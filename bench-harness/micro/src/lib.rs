@@ -9,7 +9,8 @@
 mod batch;
 pub mod broker;
 pub mod case;
-mod index;
+pub mod index;
 mod packets;
 pub mod record;
 mod session;
+pub mod subscriptions;

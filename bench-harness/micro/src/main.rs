@@ -6,6 +6,7 @@
 )]
 
 mod allocator;
+mod memory;
 
 use micro::case::{CASES, Case, Size};
 use micro::record::{self, Count, Counts};
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage:
   micro check RECORDED SUMMARIES   fail if a count is above the recorded one
   micro record RECORDED SUMMARIES  write the counts that differ to RECORDED
-  micro raised EARLIER LATER       print the cases that cost more in LATER";
+  micro raised EARLIER LATER       print the cases that cost more in LATER
+  micro memory                     bytes per subscription, a million of them";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
         ["check", recorded, summaries] => check(recorded, summaries),
         ["record", recorded, summaries] => renew(recorded, summaries),
         ["raised", earlier, later] => print_raised(earlier, later),
+        ["memory"] => {
+            memory::print();
+            Ok(())
+        }
         _ => Err(USAGE.to_owned()),
     };
     match done {
