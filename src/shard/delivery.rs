@@ -80,7 +80,7 @@ impl Shard {
         let count = if filters > 1 {
             self.merge_targets(&matched, publisher, &mut targets);
             for target in &targets {
-                self.deliver(now, target.session, target.offer(message));
+                self.deliver(now, target.session, &target.offer(message));
             }
             targets.len()
         } else {
@@ -107,7 +107,7 @@ impl Shard {
         matched.retain(|(session, _)| is_chosen(*session));
         self.merge_targets(&matched, None, &mut targets);
         for target in &targets {
-            self.deliver(now, target.session, target.offer(message));
+            self.deliver(now, target.session, &target.offer(message));
         }
     }
 
@@ -154,7 +154,7 @@ impl Shard {
                 subscription_identifiers: identifier.as_slice(),
                 group: None,
             };
-            self.deliver(now, *session, offer);
+            self.deliver(now, *session, &offer);
         }
         count
     }
@@ -194,7 +194,7 @@ impl Shard {
         }
     }
 
-    fn deliver(&mut self, now: Instant, session_index: u32, offer: Offer<'_>) {
+    fn deliver(&mut self, now: Instant, session_index: u32, offer: &Offer<'_>) {
         let message = offer.message;
         if message.retain()
             && let Some(session) = self.sessions.get(session_index)
@@ -210,7 +210,7 @@ impl Shard {
         &mut self,
         now: Instant,
         session_index: u32,
-        offer: Offer<'_>,
+        offer: &Offer<'_>,
         when_slow: WhenSlow,
     ) {
         let Some((outbound, receiver)) = self.receiver(now, session_index) else {

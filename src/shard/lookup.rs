@@ -247,7 +247,7 @@ impl Shard {
             subscription_identifiers: identifier.as_slice(),
             group: None,
         };
-        self.offer(now, session, offer, WhenSlow::Keep);
+        self.offer(now, session, &offer, WhenSlow::Keep);
         self.messages.release(message);
     }
 

@@ -71,7 +71,7 @@ impl Desk<'_> {
     }
 
     /// QoS 0.
-    pub(super) fn send_once(&mut self, line: &mut Line<'_>, offer: Offer<'_>) {
+    pub(super) fn send_once(&mut self, line: &mut Line<'_>, offer: &Offer<'_>) {
         let outgoing = Outgoing::new(offer);
         if outgoing.fits(line.connection) {
             self.send(line, &outgoing);
@@ -87,7 +87,7 @@ impl Desk<'_> {
         outbound: &mut Outbound,
         delivery: Delivery,
     ) {
-        if !Outgoing::new(Offer::of(&delivery)).fits(line.connection) {
+        if !Outgoing::new(&Offer::of(&delivery)).fits(line.connection) {
             self.drop_too_large(delivery);
             return;
         }
@@ -107,7 +107,7 @@ impl Desk<'_> {
         delivery: Delivery,
     ) {
         let session = self.journal_number;
-        if !Outgoing::new(Offer::of(&delivery)).fits(line.connection) {
+        if !Outgoing::new(&Offer::of(&delivery)).fits(line.connection) {
             self.journal.dropped(session, &delivery);
             self.drop_too_large(delivery);
             return;
@@ -143,9 +143,10 @@ impl Desk<'_> {
         delivery: &Delivery,
         packet_id: PacketId,
     ) {
+        let offer = Offer::of(delivery);
         let outgoing = Outgoing {
             packet_id: Some(packet_id),
-            ..Outgoing::new(Offer::of(delivery))
+            ..Outgoing::new(&offer)
         };
         self.send(line, &outgoing);
     }
@@ -172,11 +173,12 @@ impl Desk<'_> {
         let Some(delivery) = &inflight.delivery else {
             return true;
         };
+        let offer = Offer::of(delivery);
         let outgoing = Outgoing {
-            offer: Offer::of(delivery),
             packet_id: Some(packet_id),
             // [MQTT-3.3.1-1]
             dup: true,
+            ..Outgoing::new(&offer)
         };
         if outgoing.fits(line.connection) {
             self.send(line, &outgoing);
@@ -230,7 +232,7 @@ impl Desk<'_> {
 }
 
 /// A message as one session is to get it; becomes a [`Delivery`] only if it has to be kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Offer<'a> {
     pub(super) message: &'a SharedMessage,
     /// The smaller of the publisher's QoS and the highest of the matching subscriptions.
@@ -253,7 +255,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    pub(super) fn to_delivery(self) -> Delivery {
+    pub(super) fn to_delivery(&self) -> Delivery {
         Delivery {
             message: self.message.clone(),
             qos: self.qos,
@@ -268,16 +270,20 @@ impl<'a> Offer<'a> {
 
 /// One PUBLISH towards one client.
 struct Outgoing<'a> {
-    offer: Offer<'a>,
+    offer: &'a Offer<'a>,
+    /// The packet is at most this large.
+    bytes_max: usize,
     packet_id: Option<PacketId>,
     dup: bool,
 }
 
 impl<'a> Outgoing<'a> {
     /// A first transmission without packet identifier.
-    const fn new(offer: Offer<'a>) -> Self {
+    fn new(offer: &'a Offer<'a>) -> Self {
+        let identifiers = offer.subscription_identifiers.len();
         Self {
             offer,
+            bytes_max: offer.message.bytes() + HEAD_BYTES_MAX + identifiers * IDENTIFIER_BYTES_MAX,
             packet_id: None,
             dup: false,
         }
@@ -287,9 +293,11 @@ impl<'a> Outgoing<'a> {
     /// an alias: one is set only if it fits, and is shorter than the name when used instead.
     fn fits(&self, connection: &Connection) -> bool {
         let maximum = connection.client_packet_bytes_max as usize;
-        if self.bytes_max() <= maximum {
-            return true;
-        }
+        self.bytes_max <= maximum || self.fits_exactly(connection, maximum)
+    }
+
+    #[cold]
+    fn fits_exactly(&self, connection: &Connection, maximum: usize) -> bool {
         let message = &**self.offer.message;
         let packet_id = (self.offer.qos != QosLevel::AtMostOnce)
             .then(|| PacketId::new(u16::MAX))
@@ -300,12 +308,6 @@ impl<'a> Outgoing<'a> {
             ..self.head(message.expires_at().map(|_| 0))
         };
         publish_bytes(message, &head, connection.version) <= maximum
-    }
-
-    /// The packet is at most this large.
-    fn bytes_max(&self) -> usize {
-        let identifiers = self.offer.subscription_identifiers;
-        self.offer.message.bytes() + HEAD_BYTES_MAX + identifiers.len() * IDENTIFIER_BYTES_MAX
     }
 
     fn head(&self, message_expiry_interval_s: Option<u32>) -> PublishHead<'_> {
@@ -339,7 +341,7 @@ impl<'a> Outgoing<'a> {
             let maximum = connection.client_packet_bytes_max as usize;
             head.topic_alias = choose_alias(aliases, message, &head, maximum);
         }
-        let bytes_max = self.bytes_max();
+        let bytes_max = self.bytes_max;
         if bytes_max > CONTIGUOUS_BYTES_MAX {
             wire.enqueue(id, connection, |out| {
                 encode_publish_head(message, &head, version, out);

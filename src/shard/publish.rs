@@ -32,6 +32,12 @@ pub(super) struct Destinations {
     pub(super) retain: bool,
 }
 
+impl Destinations {
+    const fn are_none(&self) -> bool {
+        !self.retain && self.interested.is_empty()
+    }
+}
+
 /// Who waits until the other shards have accepted a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Publisher {
@@ -486,6 +492,10 @@ impl Shard {
         destinations: &Destinations,
         may_need_disk: bool,
     ) -> bool {
+        // Nearly all messages of a shard that has its subscribers itself.
+        if destinations.are_none() && self.shared.choices().is_empty() {
+            return true;
+        }
         let mut shards = destinations.interested;
         shards.insert_all(self.shared_shards());
         if destinations.retain {
@@ -529,6 +539,9 @@ impl Shard {
         destinations: &Destinations,
         publisher: Option<Publisher>,
     ) -> u16 {
+        if destinations.are_none() {
+            return 0;
+        }
         let mut shared: Option<Bytes> = None;
         let mut open = 0;
         for shard in destinations.interested.iter() {

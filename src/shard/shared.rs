@@ -129,10 +129,14 @@ impl Shard {
 impl Shard {
     /// Chooses a shard for each group that matches; `publisher`: the publishing session.
     pub(super) fn choose_shared(&mut self, topic_name: &str, publisher: Option<u32>) {
-        self.shared.clear_choices();
-        if !self.shared.has_groups() {
-            return;
+        if self.shared.has_groups() {
+            self.choose_shared_shards(topic_name, publisher);
+        } else {
+            self.shared.clear_choices();
         }
+    }
+
+    fn choose_shared_shards(&mut self, topic_name: &str, publisher: Option<u32>) {
         let strategy = self.limits.shared_strategy;
         let basis = match strategy {
             SharedStrategy::HashTopic => self.home_key.hash(topic_name.as_bytes()),
@@ -158,6 +162,19 @@ impl Shard {
 
     /// Brings a message to the members that were chosen.
     pub(super) fn route_shared(
+        &mut self,
+        now: Instant,
+        message: &SharedMessage,
+        publisher: Option<Publisher>,
+    ) -> SharedRoute {
+        // Most messages go to no group.
+        if self.shared.choices().is_empty() {
+            return SharedRoute::default();
+        }
+        self.route_choices(now, message, publisher)
+    }
+
+    fn route_choices(
         &mut self,
         now: Instant,
         message: &SharedMessage,
@@ -219,7 +236,7 @@ impl Shard {
             subscription_identifiers: identifier.as_slice(),
             group: Some(choice.group),
         };
-        self.offer(now, session, offer, WhenSlow::Drop);
+        self.offer(now, session, &offer, WhenSlow::Drop);
         true
     }
 
@@ -326,6 +343,7 @@ impl Shard {
 }
 
 /// What became of a message's groups.
+#[derive(Default)]
 pub(super) struct SharedRoute {
     /// How many there were.
     pub(super) groups: usize,

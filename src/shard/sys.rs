@@ -259,7 +259,7 @@ impl Shard {
                 subscription_identifiers: identifier.as_slice(),
                 group: None,
             };
-            self.offer(now, session, offer, WhenSlow::Drop);
+            self.offer(now, session, &offer, WhenSlow::Drop);
             self.messages.release(message);
         }
     }

@@ -103,9 +103,17 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
     }
 
     pub(super) fn subscribers(&self, topic_name: &str) -> &[(K, V)] {
-        self.find(topic_name)
-            .and_then(|slot| self.filters.get(slot))
-            .map_or(&[], |filter| filter.subscribers.as_slice())
+        let mut found = None;
+        // The one that is compared last is it: nothing is fetched twice.
+        let is_same = |&slot: &Slot| {
+            found = self.filters.get(slot);
+            found.is_some_and(|filter| &*filter.text == topic_name)
+        };
+        let is_there = self.by_text.find(self.hasher.hash_one(topic_name), is_same);
+        match (is_there, found) {
+            (Some(_), Some(filter)) => filter.subscribers.as_slice(),
+            _ => &[],
+        }
     }
 
     pub(super) fn text(&self, slot: Slot) -> &str {
