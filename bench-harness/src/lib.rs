@@ -23,6 +23,7 @@ pub mod load;
 pub mod measure;
 pub mod mqtt;
 pub mod payload;
+pub mod plan;
 pub mod result;
 pub mod scenario;
 pub mod schedule;

@@ -80,11 +80,15 @@ impl Random {
         value ^ (value >> 31)
     }
 
+    /// Evenly distributed in (0, 1].
+    pub fn draw_unit(&mut self) -> f64 {
+        ((self.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64
+    }
+
     /// Mean 1.
     fn exponential(&mut self) -> f64 {
-        // In (0, 1]: the logarithm stays finite.
-        let uniform = ((self.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-        -uniform.ln()
+        // Never of zero: the logarithm stays finite.
+        -self.draw_unit().ln()
     }
 }
 
