@@ -33,6 +33,15 @@ pub enum SharedStrategy {
     Random,
 }
 
+impl SharedStrategy {
+    /// The same member gets what belongs together, in order: as long as it is connected, nobody
+    /// stands in for it when it has no room.
+    #[must_use]
+    pub const fn keeps_member(self) -> bool {
+        matches!(self, Self::Sticky | Self::HashClient | Self::HashTopic)
+    }
+}
+
 /// Whether clients are sent to another server, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Redirect {

@@ -19,12 +19,34 @@ use crate::config::limits::SharedStrategy;
 use crate::session::delivery::Delivery;
 use crate::topic::names::split_shared;
 use bytes::Bytes;
+use smallvec::SmallVec;
+use std::iter;
 
-/// Shards that a message visits in search of a member, while members change; then it is dropped
-/// and counted as `shared_unmatched`.
+/// Shards that a message visits in search of a member, while members change; then the last one
+/// queues it, or drops it if it has no member, counted as `shared_unmatched`.
 const HOPS_MAX: u8 = 8;
+/// Shards that it visits in search of a member with room, when all are connected: only the
+/// publisher's shard sends it elsewhere for that. What came from another shard is as good as
+/// acknowledged, and safer in a member's queue than on the way.
+const HOPS_FOR_ROOM_MAX: u8 = 1;
 /// Members that are asked for room before the first choice gets the message all the same.
 const PROBES_MAX: usize = 8;
+
+/// Who would get a message here.
+#[derive(Clone, Copy)]
+struct Chosen {
+    session: u32,
+    subscription: Subscription,
+    state: MemberState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MemberState {
+    Ready,
+    /// Connected; its window or its socket is full.
+    Full,
+    Away,
+}
 
 /// Membership.
 impl Shard {
@@ -182,11 +204,13 @@ impl Shard {
     ) -> SharedRoute {
         let groups = self.shared.choices().len();
         let drops = self.counters.drops_queue_full;
-        let shards = self.shared_shards();
+        let mut shards = ShardSet::EMPTY;
         let mut body = None;
         for index in 0..groups {
             let choice = self.shared.choices()[index];
-            self.route_choice(now, choice, message, 0, &mut body);
+            if let Some(shard) = self.route_choice(now, choice, message, 0, &mut body) {
+                shards.insert(shard);
+            }
         }
         self.shared.clear_choices();
         let mut open = 0;
@@ -202,77 +226,140 @@ impl Shard {
         }
     }
 
+    /// To the chosen shard; returns the one to which the message is under way, if it is not this.
     fn route_choice(
         &mut self,
         now: Instant,
-        choice: Choice,
+        mut choice: Choice,
         message: &SharedMessage,
-        hops: u8,
+        mut hops: u8,
         body: &mut Option<Bytes>,
-    ) {
+    ) -> Option<ShardId> {
         if choice.shard == self.id {
-            self.deliver_shared(now, choice, message);
-            return;
+            let chosen = self.choose_member(choice, message.qos());
+            choice = match (self.better_choice(choice, chosen, message, hops), chosen) {
+                (Some(better), _) => better,
+                (None, Some(chosen)) => {
+                    self.deliver_shared(now, choice.group, chosen, message);
+                    return None;
+                }
+                (None, None) => {
+                    self.counters.shared_unmatched += 1;
+                    return None;
+                }
+            };
+            hops += 1;
         }
-        let Some(group) = self.shared.get_mut(choice.group) else {
-            return;
-        };
-        let hash = group.hash();
+        let hash = self.shared.get(choice.group)?.hash();
         self.counters.messages_forwarded += 1;
         let link = &mut self.links[choice.shard.index()];
         link.push_shared_publish(message, body, hash, choice.member, hops);
+        Some(choice.shard)
     }
 
-    /// To a member here. False: there is none.
-    fn deliver_shared(&mut self, now: Instant, choice: Choice, message: &SharedMessage) -> bool {
-        let Some((session, subscription)) = self.choose_member(choice, message.qos()) else {
-            return false;
+    /// Another shard, when nobody is a member here, or nobody is connected here but somewhere else,
+    /// or nobody has room here and somebody else may have.
+    fn better_choice(
+        &mut self,
+        choice: Choice,
+        chosen: Option<Chosen>,
+        message: &SharedMessage,
+        hops: u8,
+    ) -> Option<Choice> {
+        let hops_max = match chosen.map(|it| it.state) {
+            Some(MemberState::Ready) => return None,
+            Some(MemberState::Full) => HOPS_FOR_ROOM_MAX,
+            Some(MemberState::Away) | None => HOPS_MAX,
         };
+        if hops >= hops_max {
+            return None;
+        }
+        let basis = self.basis_of(message);
+        let group = self.shared.get(choice.group)?;
+        let (shard, member) = group.choose_elsewhere(basis, chosen.is_none())?;
+        // A member's queue is a better place to wait than a link.
+        let may_go = chosen.is_none() || self.has_room(shard.index());
+        may_go.then_some(Choice {
+            shard,
+            member,
+            ..choice
+        })
+    }
+
+    /// What a message that is passed on is divided by: its publisher is not known any more.
+    fn basis_of(&mut self, message: &SharedMessage) -> u64 {
+        match self.limits.shared_strategy {
+            SharedStrategy::HashTopic => self.home_key.hash(message.topic_name_bytes()),
+            _ => self.random.next_u64(),
+        }
+    }
+
+    fn deliver_shared(
+        &mut self,
+        now: Instant,
+        group: GroupId,
+        chosen: Chosen,
+        message: &SharedMessage,
+    ) {
+        let subscription = chosen.subscription;
         let identifier = subscription.identifier();
         let offer = Offer {
             message,
             qos: subscription.qos().min(message.qos()),
             retain: subscription.retain_as_published() && message.retain(),
             subscription_identifiers: identifier.as_slice(),
-            group: Some(choice.group),
+            group: Some(group),
         };
-        self.offer(now, session, &offer, WhenSlow::Drop);
-        true
+        self.offer(now, chosen.session, &offer, WhenSlow::Drop);
     }
 
     /// The first in the order of the strategy that can take the message now; if none of the first
     /// few can, the first of all.
-    fn choose_member(&mut self, choice: Choice, qos: QosLevel) -> Option<(u32, Subscription)> {
+    fn choose_member(&mut self, choice: Choice, qos: QosLevel) -> Option<Chosen> {
         let strategy = self.limits.shared_strategy;
         let Self { shared, random, .. } = self;
         let group = shared.get_mut(choice.group)?;
-        let candidates: smallvec::SmallVec<[(u32, Subscription); PROBES_MAX]> = group
+        let candidates: SmallVec<[(u32, Subscription); PROBES_MAX]> = group
             .candidates(strategy, choice.member, random)
             .take(PROBES_MAX)
             .collect();
-        let mut ready = candidates
-            .iter()
-            .filter(|(session, subscription)| self.can_take(*session, subscription.qos().min(qos)));
+        let mut all = candidates.iter().map(|&(session, subscription)| Chosen {
+            session,
+            subscription,
+            state: self.state_of(session, subscription.qos().min(qos)),
+        });
+        let first = all.next()?;
+        if strategy.keeps_member() || candidates.len() == 1 {
+            return Some(first);
+        }
+        let mut ready = iter::once(first)
+            .chain(all)
+            .filter(|it| it.state == MemberState::Ready);
         let chosen = match strategy {
             // Of two that are ready: who has less to do. Two are enough to even a group out.
             SharedStrategy::LeastInflight => ready
                 .take(2)
-                .min_by_key(|(session, _)| self.unacknowledged(*session)),
+                .min_by_key(|it| self.unacknowledged(it.session)),
             _ => ready.next(),
         };
-        chosen.or_else(|| candidates.first()).copied()
+        Some(chosen.unwrap_or(first))
     }
 
-    /// The session's client is there and has room for a message.
-    fn can_take(&self, session: u32, qos: QosLevel) -> bool {
-        let Some(session) = self.sessions.get(session) else {
-            return false;
+    fn state_of(&self, session: u32, qos: QosLevel) -> MemberState {
+        let session = self.sessions.get(session);
+        let connection = session
+            .and_then(|session| session.connection)
+            .and_then(|id| self.connection(id));
+        let (Some(session), Some(connection)) = (session, connection) else {
+            return MemberState::Away;
         };
-        let connection = session.connection.and_then(|id| self.connection(id));
-        connection.is_some_and(|connection| {
-            connection.send_bytes() < self.limits.send_queue_bytes_max as usize
-                && (qos == QosLevel::AtMostOnce || session.outbound.can_send(connection.window))
-        })
+        let has_room = connection.send_bytes() < self.limits.send_queue_bytes_max as usize
+            && (qos == QosLevel::AtMostOnce || session.outbound.can_send(connection.window));
+        if has_room || self.limits.shared_strategy.keeps_member() {
+            MemberState::Ready
+        } else {
+            MemberState::Full
+        }
     }
 
     fn unacknowledged(&self, session: u32) -> usize {
@@ -302,9 +389,7 @@ impl Shard {
                 shard: self.id,
                 member,
             };
-            if !self.deliver_shared(now, choice, &message) {
-                self.route_again(now, group, &message, hops);
-            }
+            self.route_choice(now, choice, &message, hops.max(1), &mut None);
         } else {
             self.counters.shared_unmatched += 1;
         }
@@ -313,15 +398,15 @@ impl Shard {
     }
 
     /// Another member, wherever it is. No publisher waits for it: the message was accepted.
-    fn route_again(&mut self, now: Instant, group: GroupId, message: &SharedMessage, hops: u8) {
+    fn route_again(&mut self, now: Instant, group: GroupId, message: &SharedMessage) {
         let strategy = self.limits.shared_strategy;
+        let basis = self.basis_of(message);
         let Self { shared, random, .. } = self;
-        let basis = random.next_u64();
         match shared.choose_again(group, self.id, strategy, basis, random) {
-            Some(choice) if hops < HOPS_MAX => {
-                self.route_choice(now, choice, message, hops + 1, &mut None);
+            Some(choice) => {
+                self.route_choice(now, choice, message, 0, &mut None);
             }
-            _ => self.counters.shared_unmatched += 1,
+            None => self.counters.shared_unmatched += 1,
         }
     }
 
@@ -335,7 +420,7 @@ impl Shard {
                 && again
                 && !delivery.is_expired(now)
             {
-                self.route_again(now, group, message, 0);
+                self.route_again(now, group, message);
             }
             self.messages.release(delivery.message);
         }

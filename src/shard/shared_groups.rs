@@ -124,7 +124,7 @@ impl Group {
         if total == 0 {
             return None;
         }
-        let mut position = match strategy {
+        let position = match strategy {
             SharedStrategy::RoundRobin | SharedStrategy::LeastInflight => {
                 self.shard_cursor = self.shard_cursor.wrapping_add(1);
                 u64::from(self.shard_cursor) % total
@@ -139,13 +139,25 @@ impl Group {
             .map(|peer| (peer.shard, of_peer(peer)))
             .chain([(own, here)])
             .chain(behind.map(|peer| (peer.shard, of_peer(peer))));
-        for (shard, count) in by_shard {
-            if position < u64::from(count) {
-                return Some((shard, u32::try_from(position).unwrap_or_default()));
-            }
-            position -= u64::from(count);
+        shard_at(by_shard, position)
+    }
+
+    /// Another shard, in proportion to its members: those connected or, when nobody is connected
+    /// elsewhere and `or_away`, all.
+    pub(super) fn choose_elsewhere(&self, basis: u64, or_away: bool) -> Option<(ShardId, u32)> {
+        let any_online = self.peers.iter().any(|peer| peer.online > 0);
+        if !any_online && !or_away {
+            return None;
         }
-        None
+        let count_of = |peer: &PeerMembers| if any_online { peer.online } else { peer.all };
+        let total: u64 = self
+            .peers
+            .iter()
+            .map(|peer| u64::from(count_of(peer)))
+            .sum();
+        let position = basis.checked_rem(total)?;
+        let by_shard = self.peers.iter().map(|peer| (peer.shard, count_of(peer)));
+        shard_at(by_shard, position)
     }
 
     /// The members here that may get a message, the first choice first.
@@ -217,6 +229,10 @@ impl SharedGroups {
 
     pub(super) fn is_settled(&self) -> bool {
         self.stale.is_empty()
+    }
+
+    pub(super) fn get(&self, group: GroupId) -> Option<&Group> {
+        self.groups.get(&group)
     }
 
     pub(super) fn get_mut(&mut self, group: GroupId) -> Option<&mut Group> {
@@ -448,6 +464,20 @@ impl SharedGroups {
     pub(super) fn clear_choices(&mut self) {
         self.choices.clear();
     }
+}
+
+/// The shard of the member at this position over all shards, and its position there.
+fn shard_at(
+    by_shard: impl Iterator<Item = (ShardId, u32)>,
+    mut position: u64,
+) -> Option<(ShardId, u32)> {
+    for (shard, count) in by_shard {
+        if position < u64::from(count) {
+            return Some((shard, u32::try_from(position).unwrap_or_default()));
+        }
+        position -= u64::from(count);
+    }
+    None
 }
 
 /// Topic filter and kind of a valid `$share/NAME/FILTER`.

@@ -15,7 +15,7 @@ pub(super) struct Cluster {
 }
 
 /// A client's connection, and where it lives.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client {
     shard: usize,
     id: ConnectionId,
@@ -61,6 +61,13 @@ impl Cluster {
 
     /// The same with another protocol level of 3.1.1: 0x84 is a bridge's.
     pub(super) fn connect_with_level(&mut self, shard: usize, name: &str, level: u8) -> Client {
+        let client = self.open(shard, name, level, false);
+        assert_eq!(self.received(client)[..2], [0x20, 2]);
+        client
+    }
+
+    /// The same with or without Clean Session; its CONNACK is among what the shard sends.
+    pub(super) fn open(&mut self, shard: usize, name: &str, level: u8, is_clean: bool) -> Client {
         let origin = ConnectionOrigin {
             peer: None,
             listener: 0,
@@ -70,11 +77,27 @@ impl Cluster {
             .unwrap();
         let client = Client { shard, id };
         let client_id = self.text_at(shard, name);
-        let head = [&b"\0\x04MQTT"[..], &[level, 0, 0, 0]].concat();
+        let flags = if is_clean { 2 } else { 0 };
+        let head = [&b"\0\x04MQTT"[..], &[level, flags, 0, 0]].concat();
         let connect = [head, string(&client_id)].concat();
         self.feed(client, &packet(0x10, &connect));
-        assert_eq!(self.received(client)[..2], [0x20, 2]);
         client
+    }
+
+    /// What the shard sends to any of its clients; connections that it ended are forgotten.
+    pub(super) fn sent(&mut self, shard: usize) -> Vec<(Client, Vec<u8>)> {
+        let mut sent = Vec::new();
+        while let Some((id, transmit)) = self.shards[shard].poll_transmit() {
+            let bytes = transmit.slices().flatten().copied().collect();
+            sent.push((Client { shard, id }, bytes));
+            self.shards[shard].on_transmitted(self.now, id, transmit);
+        }
+        while let Some(closing) = self.shards[shard].poll_close() {
+            if let Some(last) = closing.last {
+                self.shards[shard].recycle(last);
+            }
+        }
+        sent
     }
 
     pub(super) fn cut(&mut self, client: Client) {
@@ -184,7 +207,12 @@ pub(super) fn unsubscribe(filter: &str) -> Vec<u8> {
 
 /// `flags`: DUP 8, QoS 2 or 4, RETAIN 1; the packet identifier is 7.
 pub(super) fn publish(flags: u8, topic_name: &str, payload: &str) -> Vec<u8> {
-    let packet_id: &[u8] = if flags & 6 == 0 { &[] } else { &[0, 7] };
+    publish_as(7, flags, topic_name, payload)
+}
+
+pub(super) fn publish_as(packet_id: u16, flags: u8, topic_name: &str, payload: &str) -> Vec<u8> {
+    let packet_id = packet_id.to_be_bytes();
+    let packet_id: &[u8] = if flags & 6 == 0 { &[] } else { &packet_id };
     let body = [&string(topic_name), packet_id, payload.as_bytes()].concat();
     packet(0x30 | flags, &body)
 }

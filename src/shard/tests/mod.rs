@@ -3,6 +3,7 @@
 
 mod cluster;
 mod crash;
+mod groups;
 mod races;
 mod retained;
 mod sys;
