@@ -193,7 +193,7 @@ const SMALL_FILES: &[&str] = &[
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kills() {
-    let rounds = number_from_environment("CRASH_ROUNDS").unwrap_or(4);
+    let rounds = number_from_environment("CRASH_ROUNDS").unwrap_or(30);
     let seed =
         number_from_environment("CRASH_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
