@@ -17,11 +17,13 @@
 pub mod cli;
 pub mod control;
 pub mod engine;
+pub mod environment;
 pub mod floor;
 pub mod knee;
 pub mod load;
 pub mod measure;
 pub mod mqtt;
+pub mod observe;
 pub mod payload;
 pub mod plan;
 pub mod result;

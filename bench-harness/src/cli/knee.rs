@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::broker::BrokerArguments;
 use super::output::{self, Progress};
 use super::run::{LoadArguments, write_json};
 use super::{EXIT_VOID, values};
@@ -28,6 +29,8 @@ pub(super) struct KneeArguments {
     tries: u32,
     #[command(flatten)]
     load: LoadArguments,
+    #[command(flatten)]
+    broker: BrokerArguments,
     /// Write the answer and all runs as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -41,7 +44,10 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn knee(arguments: &KneeArguments) -> ExitCode {
-    let setup = arguments.load.setup(&arguments.scenario);
+    let mut setup = arguments.load.setup(&arguments.scenario);
+    setup
+        .broker_version
+        .clone_from(&arguments.broker.broker_version);
     if setup.options.pace.is_some() {
         output::fail("the knee is searched by rate: no --rate, --window-bytes or --in-flight");
         return ExitCode::from(2);
@@ -59,10 +65,14 @@ pub(super) fn knee(arguments: &KneeArguments) -> ExitCode {
         precision: arguments.precision / 100.0,
         tries: arguments.tries,
     };
+    let mut probe = match arguments.broker.probe() {
+        Ok(probe) => probe,
+        Err(error) => return output::fail(&error),
+    };
     let progress = Progress::new(&setup.scenario);
     let mut on_step = |step: &KneeStep| progress.print(&line(step));
     let show = &mut |status: crate::control::Status<'_>| progress.show(status);
-    let answer = knee::find(&setup, &question, None, show, &mut on_step);
+    let answer = knee::find(&setup, &question, probe.as_deref_mut(), show, &mut on_step);
     progress.clear();
     let answer = match answer {
         Ok(answer) => answer,

@@ -1,5 +1,6 @@
 //! The command line of `ringway-bench`.
 
+mod broker;
 mod knee;
 mod output;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     /// Find the highest rate with p99 below a bound and nothing lost
     #[command(after_help = KNEE_HELP)]
     Knee(Box<knee::KneeArguments>),
+    /// Let a generator on another host observe a broker on this one
+    Agent(broker::AgentArguments),
     /// Serve as a bare relay that other brokers' cost can be compared with
     Floor(FloorArguments),
     #[command(name = control::WORKER_COMMAND, hide = true)]
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::List => list(),
         Command::Run(arguments) => run::run(&arguments),
         Command::Knee(arguments) => knee::knee(&arguments),
+        Command::Agent(arguments) => broker::agent(&arguments),
         Command::Floor(arguments) => floor(&arguments),
         Command::Worker => match control::work() {
             Ok(()) => ExitCode::SUCCESS,

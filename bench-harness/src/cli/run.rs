@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
+use super::broker::BrokerArguments;
 use super::output::{self, Progress};
 use super::{EXIT_BROKEN, EXIT_VOID, values};
 use crate::control::{self, Run, Setup};
 use crate::engine::SourceAddresses;
 use crate::mqtt::Version;
-use crate::result::RunResult;
+use crate::result::{BrokerProbe, RunResult};
 use crate::scenario::{Options, PaceChoice};
 use crate::schedule::Arrivals;
 use crate::target::Target;
@@ -34,6 +35,8 @@ pub(super) struct RunArguments {
     scenario: String,
     #[command(flatten)]
     load: LoadArguments,
+    #[command(flatten)]
+    broker: BrokerArguments,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -163,14 +166,24 @@ impl LoadArguments {
 }
 
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
-    let setup = arguments.load.setup(&arguments.scenario);
+    let mut setup = arguments.load.setup(&arguments.scenario);
+    setup
+        .broker_version
+        .clone_from(&arguments.broker.broker_version);
     // Before the run: a name that says nothing is wrong usage, not a failed run.
     if let Err(error) = crate::scenario::build(&setup.scenario, &setup.options) {
         output::fail(&error);
         return ExitCode::from(2);
     }
+    let mut probe = match arguments.broker.probe() {
+        Ok(probe) => probe,
+        Err(error) => return output::fail(&error),
+    };
     let progress = Progress::new(&setup.scenario);
-    let run = control::run(&setup, None, &mut |status| progress.show(status));
+    let probe = probe
+        .as_mut()
+        .map(|probe| &mut **probe as &mut dyn BrokerProbe);
+    let run = control::run(&setup, probe, &mut |status| progress.show(status));
     progress.clear();
     let run = match run {
         Ok(run) => run,

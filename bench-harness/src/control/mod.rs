@@ -12,6 +12,7 @@ pub use setup::{Setup, new_run_id};
 
 use std::time::Duration;
 
+use crate::environment::Watch;
 use crate::measure::Merged;
 use crate::result::{BrokerProbe, RunResult};
 use crate::scenario;
@@ -43,6 +44,7 @@ pub fn run<'a>(
 ) -> Result<Run, String> {
     let scenario = scenario::build(&setup.scenario, &setup.options)?;
     let started_unix = setup::unix_now();
+    let watch = Watch::start();
     let (jobs, is_here) = setup.jobs(&scenario)?;
     let crew = if is_here {
         Crew::of_threads(jobs)
@@ -63,11 +65,13 @@ pub fn run<'a>(
         return Err(format!("{}: no connection: {note}", setup.target));
     }
     let processes = if is_here { 1 } else { threads };
-    result::assemble(
+    let mut run = result::assemble(
         setup,
         &scenario,
         &outcome,
         (threads, processes),
         started_unix,
-    )
+    )?;
+    run.result.environment = Some(watch.finish(&setup.cpus, setup.broker_version.as_deref()));
+    Ok(run)
 }

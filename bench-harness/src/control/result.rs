@@ -162,11 +162,13 @@ fn broker_use(outcome: &Outcome, delivered: u64) -> Option<BrokerUse> {
     let (_, first) = outcome.samples.first()?;
     let (_, last) = outcome.samples.last()?;
     let cpu_us = (cpu_s(last) - cpu_s(first)) * 1e6;
+    // Those of threads that have ended are missing in the later reading.
+    let switches = |of: fn(&BrokerSample) -> u64| of(last).saturating_sub(of(first));
     Some(BrokerUse {
         cpu_user_s: last.cpu_user_s - first.cpu_user_s,
         cpu_system_s: last.cpu_system_s - first.cpu_system_s,
-        voluntary_switches: last.voluntary_switches - first.voluntary_switches,
-        involuntary_switches: last.involuntary_switches - first.involuntary_switches,
+        voluntary_switches: switches(|sample| sample.voluntary_switches),
+        involuntary_switches: switches(|sample| sample.involuntary_switches),
         rss_bytes_before: before.rss_bytes,
         rss_bytes_after: last.rss_bytes,
         rss_bytes_peak: last.rss_peak_bytes,

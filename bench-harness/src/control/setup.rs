@@ -32,6 +32,8 @@ pub struct Setup {
     pub worker_program: Option<PathBuf>,
     /// The command line that the result names.
     pub command: Vec<String>,
+    /// What the result calls the broker.
+    pub broker_version: Option<String>,
 }
 
 impl Setup {
@@ -51,6 +53,7 @@ impl Setup {
             drain_s: 5.0,
             worker_program: None,
             command: Vec::new(),
+            broker_version: None,
         }
     }
 
