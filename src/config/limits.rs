@@ -167,6 +167,12 @@ pub struct Limits {
     /// Bytes (topic, properties, payload) that wait for one session.
     pub queued_bytes_max: u64,
     pub queue_full: QueueFullPolicy,
+    /// Bytes of the queue of one journalled session that stay in memory, and what is read ahead
+    /// when its client is back; the rest waits on the disk only.
+    pub queue_memory_bytes_max: u64,
+    /// What the queues of all journalled sessions of this shard may take in memory; past it
+    /// messages wait on the disk only, and when their places alone take it, queues are full.
+    pub queues_memory_bytes_max: u64,
 
     /// Retained messages of this shard.
     pub retained_messages_max: u64,
@@ -223,6 +229,8 @@ impl Default for Limits {
             queued_messages_max: 10_000,
             queued_bytes_max: 16 << 20,
             queue_full: QueueFullPolicy::DropOldest,
+            queue_memory_bytes_max: 256 << 10,
+            queues_memory_bytes_max: 256 << 20,
             retained_messages_max: 4_000_000,
             retained_bytes_max: 1 << 30,
             retained_payload_bytes_max: 16 << 20,
@@ -276,6 +284,7 @@ impl Limits {
             sessions_max: share_u32(self.sessions_max),
             retained_messages_max: share(self.retained_messages_max),
             retained_bytes_max: share(self.retained_bytes_max),
+            queues_memory_bytes_max: share(self.queues_memory_bytes_max),
             // On many cores a share must still hold one packet.
             reassembly_bytes_max: share(self.reassembly_bytes_max)
                 .max(u64::from(self.packet_bytes_max)),

@@ -73,6 +73,11 @@ pub fn memory_sum(settings: &Settings, core_count: u16) -> Vec<MemoryLine> {
         ),
         each("incomplete packets", 1, limits.reassembly_bytes_max),
         each("retained messages", 1, limits.retained_bytes_max),
+        each(
+            "queues of persistent sessions",
+            1,
+            limits.queues_memory_bytes_max,
+        ),
         worst(
             "send queues, per connection",
             connections,
@@ -84,8 +89,8 @@ pub fn memory_sum(settings: &Settings, core_count: u16) -> Vec<MemoryLine> {
             aliases * u64::from(u16::MAX),
         ),
         worst(
-            "queued messages, per session",
-            sessions,
+            "queue of a session without expiry",
+            connections,
             limits
                 .queued_bytes_max
                 .saturating_add(u64::from(limits.queued_messages_max) * MESSAGE_BYTES),

@@ -146,8 +146,13 @@ impl Queued {
         let place = input.place()?;
         let bytes = input.u32()?;
         let qos = input.qos()?;
-        let retain = input.bool()?;
+        let flags = input.u8()?;
         let packet_id = PacketId::new(input.u16()?);
+        let expires_at_ms = match flags {
+            0 | 1 => 0,
+            2 | 3 => Some(input.u64()?).filter(|at| *at != 0)?,
+            _ => return None,
+        };
         let mut subscription_identifiers = SmallVec::new();
         while !input.0.is_empty() {
             subscription_identifiers.push(input.u32()?);
@@ -156,8 +161,9 @@ impl Queued {
             place,
             bytes,
             qos,
-            retain,
+            retain: flags & 1 != 0,
             packet_id,
+            expires_at_ms,
             subscription_identifiers,
         })
     }
@@ -172,6 +178,13 @@ impl<'a> BodyView<'a> {
             return None;
         }
         Self::decode(place, content)
+    }
+
+    /// The same when more follows behind the record.
+    #[must_use]
+    pub fn decode_first(place: Place, bytes: &'a [u8]) -> Option<Self> {
+        let (_, content) = split_record(bytes)?;
+        Self::decode_at(place, &bytes[..RECORD_HEADER_BYTES + content.len()])
     }
 
     fn decode(place: Place, content: &'a [u8]) -> Option<Self> {

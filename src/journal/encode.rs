@@ -140,8 +140,12 @@ impl Queued {
         put_u64(out, self.place.as_u64());
         put_u32(out, self.bytes);
         out.push(self.qos as u8);
-        out.push(u8::from(self.retain));
+        let expires = self.expires_at_ms != 0;
+        out.push(u8::from(self.retain) | u8::from(expires) << 1);
         put_u16(out, self.packet_id.map_or(0, PacketId::get));
+        if expires {
+            put_u64(out, self.expires_at_ms);
+        }
         for identifier in &self.subscription_identifiers {
             put_u32(out, *identifier);
         }

@@ -10,7 +10,7 @@
 //! | offset | bytes | |
 //! | --- | --- | --- |
 //! | 0 | 8 | magic, `RINGWAYJ` |
-//! | 8 | 2 | format version, 1 |
+//! | 8 | 2 | format version, 2; version 1 knows no expiry of queued messages, and is read |
 //! | 10 | 2 | shard |
 //! | 12 | 4 | segment number, from 1, never used again |
 //! | 16 | 4 | epoch: counts the starts of the process, from 1 |
@@ -36,7 +36,7 @@
 use crate::base::ids::ShardId;
 
 /// The version that is written, and the newest that is read.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// Offsets and sizes of blocks are multiples of this: what disks write in one piece, and what
 /// direct I/O asks for.
 pub const PAGE_BYTES: u32 = 4096;

@@ -54,7 +54,7 @@ pub use error::{Damage, JournalError};
 pub use layout::{FORMAT_VERSION, PAGE_BYTES, SEGMENT_BYTES_MIN};
 pub use place::Place;
 pub use record::{BodyView, Queued, Record, RecordKind, SubscriptionFields, WillFields};
-pub use recovered::{Recovered, RecoveredCounts};
+pub use recovered::{QueueMemory, Recovered, RecoveredCounts};
 pub use recovery::Recovery;
 pub use rehome::OverdueMessage;
 pub use scan::{Records, SegmentBlocks};

@@ -45,6 +45,12 @@ impl Place {
     }
 }
 
+impl From<Place> for NonZeroU64 {
+    fn from(place: Place) -> Self {
+        place.0
+    }
+}
+
 impl fmt::Debug for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.segment(), self.offset())

@@ -19,8 +19,8 @@
 //! - 8 unsubscribe: session, filter
 //! - 9 body: CRC32C of place and the rest (4), expires at (8), QoS (1), retain (1), bytes of the
 //!   topic name (2), of the properties (4), topic name, properties, payload
-//! - 10 queued: session, place, bytes, QoS (1), retain (1), packet identifier (2; 0: not in
-//!   flight), subscription identifiers (4 each)
+//! - 10 queued: session, place, bytes, QoS (1), flags (1; 1: retain, 2: expires), packet identifier
+//!   (2; 0: not in flight), expires at (8; only if it does), subscription identifiers (4 each)
 //! - 11 sent: session, packet identifier (2): the oldest queued message is in flight
 //! - 12 dropped: session: the oldest queued message
 //! - 13 acknowledged: session, packet identifier (2): no longer in flight
@@ -235,6 +235,8 @@ pub struct Queued {
     pub retain: bool,
     /// `None`: it waits behind those in flight.
     pub packet_id: Option<PacketId>,
+    /// As in the body: a message that waits on the disk expires unread.
+    pub expires_at_ms: u64,
     pub subscription_identifiers: SmallVec<[u32; 2]>,
 }
 
@@ -283,7 +285,7 @@ impl Record<'_> {
                 Self::Subscribe { filter, .. } => 13 + filter.len(),
                 Self::Unsubscribe { filter, .. } => 8 + filter.len(),
                 Self::Body(body) => body.content_bytes(),
-                Self::Queued { queued, .. } => 24 + 4 * queued.subscription_identifiers.len(),
+                Self::Queued { queued, .. } => 8 + queued.content_bytes(),
                 Self::Sent { .. }
                 | Self::Acknowledged { .. }
                 | Self::Received { .. }
@@ -297,6 +299,13 @@ impl Record<'_> {
                 Self::SnapshotBegin { .. } => 16,
                 Self::SnapshotEnd => 0,
             }
+    }
+}
+
+impl Queued {
+    fn content_bytes(&self) -> usize {
+        let expiry = if self.expires_at_ms == 0 { 0 } else { 8 };
+        16 + expiry + 4 * self.subscription_identifiers.len()
     }
 }
 

@@ -4,11 +4,11 @@ use super::error::{Damage, JournalError};
 use super::place::Place;
 use super::record::BodyView;
 use super::rehome::OverdueMessage;
-use super::state::State;
+use super::state::{QueuedState, State};
 use super::writer::WriterSettings;
 use crate::base::ids::ShardId;
 use crate::base::map::{Map, map};
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Plain data that can go to another thread.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct Recovered {
     wanted: Vec<(Place, u32)>,
     /// The record of each body that was loaded.
     bodies: Map<Place, Body>,
-    /// Segment -> needed bytes in it, for those that hold a needed body.
-    live_bytes: BTreeMap<u32, u64>,
+    /// Session -> messages at the beginning of its queue that are to be in memory; `None`: all.
+    held: Option<Map<u64, usize>>,
     /// All segments that exist, ascending.
     segments: Vec<u32>,
     /// The last epoch and its last block; 0: there was none.
@@ -38,6 +38,20 @@ pub struct Recovered {
 pub(super) struct Body {
     place: Place,
     record: Box<[u8]>,
+}
+
+/// What queues may take in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueMemory {
+    /// The queue of one session.
+    pub session_bytes: u64,
+    /// All queues of the shard.
+    pub bytes: u64,
+}
+
+impl QueueMemory {
+    /// What a message takes beside its bytes.
+    const MESSAGE_BYTES: u64 = 128;
 }
 
 /// For the log line at the start.
@@ -59,19 +73,13 @@ impl Recovered {
         segments: Vec<u32>,
         bytes_since_snapshot: u64,
     ) -> Self {
-        let mut wanted: Vec<(Place, u32)> = state.bodies().collect();
-        wanted.sort_unstable();
-        wanted.dedup_by_key(|(place, _)| *place);
-        let mut live_bytes: BTreeMap<u32, u64> = BTreeMap::new();
-        for (place, bytes) in &wanted {
-            *live_bytes.entry(place.segment()).or_default() += u64::from(*bytes);
-        }
+        let wanted = ascending(state.bodies().collect());
         Self {
             shard,
             state,
             wanted,
             bodies: map(0),
-            live_bytes,
+            held: None,
             segments,
             epoch,
             last_block,
@@ -114,7 +122,44 @@ impl Recovered {
 
     /// The segments from which messages have to be read, for [`Self::load`].
     pub fn wanted_segments(&self) -> impl Iterator<Item = u32> {
-        self.live_bytes.keys().copied()
+        let mut last = None;
+        let segments = self.wanted.iter().map(|(place, _)| place.segment());
+        segments.filter(move |segment| last.replace(*segment) != Some(*segment))
+    }
+
+    /// What the queues hold beyond `memory` stays on the disk: it is not wanted any more. Not for
+    /// what is re-homed: its places mean nothing.
+    pub fn leave_queues(&mut self, memory: QueueMemory) {
+        let mut held = map(0);
+        let mut sessions: Vec<_> = self.state.sessions.iter().collect();
+        sessions.sort_unstable_by_key(|(number, _)| **number);
+        let mut total = 0;
+        let mut wanted: Vec<(Place, u32)> = self.state.bodies_beside_queues().collect();
+        for (number, session) in sessions {
+            let mut bytes = 0;
+            let is_held = |queued: &&QueuedState| {
+                let next = bytes + u64::from(queued.bytes);
+                let next_total = total + u64::from(queued.bytes) + QueueMemory::MESSAGE_BYTES;
+                let fits = next <= memory.session_bytes && next_total <= memory.bytes;
+                if fits {
+                    (bytes, total) = (next, next_total);
+                }
+                fits
+            };
+            let before = wanted.len();
+            let first = session.queue.iter().take_while(is_held);
+            wanted.extend(first.map(|queued| (queued.place, queued.bytes)));
+            held.insert(*number, wanted.len() - before);
+        }
+        self.wanted = ascending(wanted);
+        self.held = Some(held);
+    }
+
+    /// Messages at the beginning of a session's queue that are to be in memory.
+    #[must_use]
+    pub fn held_count(&self, session: u64) -> usize {
+        let held = self.held.as_ref();
+        held.map_or(usize::MAX, |held| held.get(&session).copied().unwrap_or(0))
     }
 
     /// Reads the needed messages of one segment.
@@ -122,24 +167,45 @@ impl Recovered {
     /// # Errors
     /// One of them is not there.
     pub fn load(&mut self, segment: u32, bytes: &[u8]) -> Result<(), JournalError> {
-        let before = |end: u32| self.wanted.partition_point(|(it, _)| it.segment() < end);
-        let range = before(segment)..before(segment.saturating_add(1));
-        for (place, length) in self.wanted[range].iter().copied() {
-            let start = place.offset() as usize;
-            let record = bytes.get(start..start.saturating_add(length as usize));
-            let whole = record.filter(|record| BodyView::decode_at(place, record).is_some());
-            let Some(record) = whole else {
-                return Err(JournalError {
-                    shard: self.shard,
-                    segment,
-                    offset: place.offset(),
-                    damage: Damage::MessageLost,
-                });
-            };
+        for index in self.wanted_of(segment) {
+            let (place, record) = self.wanted_record(index, bytes)?;
             let record = record.into();
             self.bodies.insert(place, Body { place, record });
         }
         Ok(())
+    }
+
+    /// Only looks whether they are there.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn check(&self, segment: u32, bytes: &[u8]) -> Result<(), JournalError> {
+        self.wanted_of(segment)
+            .try_for_each(|index| self.wanted_record(index, bytes).map(|_| ()))
+    }
+
+    fn wanted_of(&self, segment: u32) -> Range<usize> {
+        let before = |end: u32| self.wanted.partition_point(|(it, _)| it.segment() < end);
+        before(segment)..before(segment.saturating_add(1))
+    }
+
+    fn wanted_record<'a>(
+        &self,
+        index: usize,
+        segment: &'a [u8],
+    ) -> Result<(Place, &'a [u8]), JournalError> {
+        let (place, length) = self.wanted[index];
+        let start = place.offset() as usize;
+        let record = segment.get(start..start.saturating_add(length as usize));
+        match record.filter(|record| BodyView::decode_at(place, record).is_some()) {
+            Some(record) => Ok((place, record)),
+            None => Err(JournalError {
+                shard: self.shard,
+                segment: place.segment(),
+                offset: place.offset(),
+                damage: Damage::MessageLost,
+            }),
+        }
     }
 
     /// A message that was loaded.
@@ -182,12 +248,9 @@ impl Recovered {
         self.former_shards.get(&session).copied()
     }
 
-    /// Existing segments with the needed bytes in them, ascending.
-    pub fn segments(&self) -> impl Iterator<Item = (u32, u64)> {
-        let live = |number| self.live_bytes.get(number).copied().unwrap_or(0);
-        self.segments
-            .iter()
-            .map(move |number| (*number, live(number)))
+    /// Existing segments, ascending.
+    pub fn segments(&self) -> impl Iterator<Item = u32> {
+        self.segments.iter().copied()
     }
 
     /// The same settings for a writer that goes on behind what was recovered.
@@ -207,4 +270,11 @@ impl Recovered {
     pub const fn bytes_since_snapshot(&self) -> u64 {
         self.bytes_since_snapshot
     }
+}
+
+/// In the order of their places, each once.
+fn ascending(mut bodies: Vec<(Place, u32)>) -> Vec<(Place, u32)> {
+    bodies.sort_unstable();
+    bodies.dedup_by_key(|(place, _)| *place);
+    bodies
 }

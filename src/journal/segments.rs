@@ -20,7 +20,8 @@ pub enum SegmentEvent {
 #[derive(Debug)]
 struct Segment {
     number: u32,
-    /// Bytes of bodies in it that are still needed.
+    /// Bytes of bodies in it that are still needed. A body counts once for all messages in memory,
+    /// and once for each queue that has only its place.
     live_bytes: u64,
     /// It held no such body when the snapshot under way began.
     was_dead: bool,
@@ -39,10 +40,10 @@ pub(super) struct Segments {
 
 impl Segments {
     /// Of an earlier run, in ascending order.
-    pub(super) fn add_recovered(&mut self, number: u32, live_bytes: u64) {
+    pub(super) fn add_recovered(&mut self, number: u32) {
         self.known.push_back(Segment {
             number,
-            live_bytes,
+            live_bytes: 0,
             was_dead: false,
         });
     }

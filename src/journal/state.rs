@@ -64,6 +64,8 @@ pub struct QueuedState {
     pub bytes: u32,
     pub qos: QosLevel,
     pub retain: bool,
+    /// 0: never.
+    pub expires_at_ms: u64,
     pub subscription_identifiers: SmallVec<[u32; 2]>,
 }
 
@@ -119,10 +121,16 @@ impl State {
 
     /// Places and lengths of all bodies that are needed, as often as they are.
     pub(super) fn bodies(&self) -> impl Iterator<Item = (Place, u32)> {
+        let queued = self.sessions.values().flat_map(|session| &session.queue);
+        let queued = queued.map(|queued| (queued.place, queued.bytes));
+        self.bodies_beside_queues().chain(queued)
+    }
+
+    /// The same for what does not wait in a queue.
+    pub(super) fn bodies_beside_queues(&self) -> impl Iterator<Item = (Place, u32)> {
         let of_sessions = self.sessions.values().flat_map(|session| {
             let inflight = session.inflight.iter().filter_map(|it| it.queued.as_ref());
-            let queued = inflight.chain(&session.queue);
-            queued.map(|queued| (queued.place, queued.bytes))
+            inflight.map(|queued| (queued.place, queued.bytes))
         });
         let retained = self.retained.values().map(|it| (it.place, it.bytes));
         let forwards = self.forwards.values().map(|it| (it.place, it.bytes));
@@ -324,6 +332,7 @@ impl SessionState {
             bytes: queued.bytes,
             qos: queued.qos,
             retain: queued.retain,
+            expires_at_ms: queued.expires_at_ms,
             subscription_identifiers: queued.subscription_identifiers.clone(),
         };
         match queued.packet_id {
@@ -380,6 +389,7 @@ impl QueuedState {
             qos: self.qos,
             retain: self.retain,
             packet_id,
+            expires_at_ms: self.expires_at_ms,
             subscription_identifiers: self.subscription_identifiers.clone(),
         }
     }

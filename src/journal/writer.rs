@@ -51,6 +51,9 @@ pub struct Writer {
     /// The segment that is being filled, and where its next block begins; 0: it has no header.
     segment: u32,
     tail: u32,
+    /// Where the batch under way ends, and the one before it: what stands there can be read.
+    handed_out_end: u64,
+    written_end: u64,
     next_block: u64,
     /// The group in progress began in a block that is sealed.
     group_is_split: bool,
@@ -95,6 +98,8 @@ impl Writer {
             open: None,
             segment: settings.first_segment,
             tail: 0,
+            handed_out_end: 0,
+            written_end: u64::from(settings.first_segment) << 32,
             next_block: 1,
             group_is_split: false,
             appended: 0,
@@ -110,9 +115,9 @@ impl Writer {
     }
 
     /// A segment of an earlier run, in ascending order; before anything is appended.
-    pub fn add_recovered_segment(&mut self, number: u32, live_bytes: u64) {
+    pub fn add_recovered_segment(&mut self, number: u32) {
         assert!(number < self.settings.first_segment && self.appended == 0);
-        self.segments.add_recovered(number, live_bytes);
+        self.segments.add_recovered(number);
     }
 
     /// Everything from here on is a new group: records of one group take effect together.
@@ -256,6 +261,7 @@ impl Writer {
         self.sync_next = false;
         self.is_due = false;
         self.handed_out = self.appended;
+        self.handed_out_end = u64::from(self.segment) << 32 | u64::from(self.tail);
         self.is_under_way = true;
         self.bytes_written += batch.bytes.len() as u64;
         Some(batch)
@@ -279,6 +285,7 @@ impl Writer {
         assert!(self.is_under_way && batch.sequence == self.handed_out);
         self.is_under_way = false;
         self.durable = batch.sequence;
+        self.written_end = self.handed_out_end;
         if batch.needs_sync {
             self.durable_block = batch.last_block;
         }
@@ -286,6 +293,12 @@ impl Writer {
         batch.bytes.clear();
         batch.bytes.shrink_to(BATCH_BYTES_KEPT);
         self.spare = Some(batch);
+    }
+
+    /// Whether the record at this place is in a file, synced or not.
+    #[must_use]
+    pub const fn is_written(&self, place: Place) -> bool {
+        place.as_u64() < self.written_end
     }
 
     /// Somebody waits until everything appended so far is durable.

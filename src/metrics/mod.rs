@@ -109,6 +109,14 @@ counters! {
     journal_carried,
     /// Reads paused because too much waits for the disk.
     journal_pauses,
+    /// Queued messages that wait on the disk only.
+    messages_stored,
+    /// Messages that were read back.
+    messages_read_back,
+    /// Reads of the journal for that.
+    journal_reads,
+    /// Stored messages dropped because the disk gave something else back.
+    drops_damaged,
     /// QoS 1 and 2 messages refused because the disk is full.
     publishes_refused_disk_full,
     /// Will messages published.

@@ -9,6 +9,7 @@
     reason = "the clock, threads and start-up locks live here and nowhere else"
 )]
 
+mod allocator;
 mod bell;
 mod clock;
 mod core;

@@ -1,5 +1,6 @@
 //! One message on its way to one session.
 
+use super::stored::StoredMessage;
 use crate::base::time::Instant;
 use crate::codec::{QosLevel, SharedMessage};
 use smallvec::SmallVec;
@@ -31,4 +32,11 @@ impl Delivery {
     pub fn bytes(&self) -> u64 {
         self.message.bytes() as u64
     }
+}
+
+/// A message of a queue, wherever it waits.
+#[derive(Debug)]
+pub enum QueuedMessage {
+    Held(Delivery),
+    Stored(StoredMessage),
 }

@@ -1,6 +1,6 @@
 //! Body of the fuzz target `session`: outbound state against a model with plain lists.
 
-use super::delivery::{Delivery, SubscriptionIdentifiers};
+use super::delivery::{Delivery, QueuedMessage, SubscriptionIdentifiers};
 use super::outbound::{Acknowledged, Outbound, QueueLimits, Stage};
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, MessagePool, PacketId, QosLevel};
@@ -109,7 +109,7 @@ impl Model {
         let mut dropped = Vec::new();
         self.queue.push_back((self.last_number, qos));
         let refused = self.outbound.enqueue(delivery, &limits, |delivery| {
-            dropped.push(number_of(&delivery))
+            dropped.push(number_of_waiting(&delivery));
         });
         dropped.extend(refused.err().as_ref().map(number_of));
         if self.queue.len() > QUEUE_MAX as usize {
@@ -253,6 +253,14 @@ impl Model {
         assert_eq!(self.outbound.queued_count(), self.queue.len());
         let order = self.outbound.resends().map(|inflight| inflight.packet_id);
         assert!(order.eq(self.exchanges.iter().map(|exchange| exchange.packet_id)));
+    }
+}
+
+fn number_of_waiting(waiting: &QueuedMessage) -> u64 {
+    match waiting {
+        QueuedMessage::Held(delivery) => number_of(delivery),
+        // Stored under its number.
+        QueuedMessage::Stored(stored) => stored.place.get(),
     }
 }
 

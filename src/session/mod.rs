@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod fuzz;
 pub mod inbound;
 pub mod outbound;
+pub mod stored;
 pub mod subscriptions;
 #[cfg(test)]
 mod tests;

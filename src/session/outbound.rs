@@ -1,10 +1,16 @@
 //! Messages towards the client: those in flight and those that wait behind them.
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, QueuedMessage};
+use super::stored::{StoredMessage, StoredQueue};
 use crate::base::time::Instant;
 use crate::codec::{PacketId, QosLevel, SharedMessage};
 use crate::config::limits::QueueFullPolicy;
 use std::collections::VecDeque;
+
+/// What a waiting message takes beside its bytes, and one that waits on the disk: with the spare
+/// room of a growing queue.
+const HELD_BYTES: u64 = 128;
+const STORED_BYTES: u64 = 48;
 
 /// Fewer entries than this are not worth compacting.
 const COMPACT_FROM: usize = 64;
@@ -61,7 +67,10 @@ pub enum Acknowledged {
 pub struct Outbound {
     inflight: VecDeque<Inflight>,
     queue: VecDeque<Delivery>,
-    queued_bytes: u64,
+    /// Of `queue`.
+    held_bytes: u64,
+    /// Behind `queue`, on the disk; not there when it is empty.
+    stored: Option<Box<StoredQueue>>,
     /// In flight on the present connection.
     sent_count: u16,
     open_count: u16,
@@ -87,20 +96,36 @@ impl Outbound {
         self.open_count as usize
     }
 
+    /// Messages that wait, in memory and on the disk.
     #[must_use]
     pub fn queued_count(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.stored.as_ref().map_or(0, |stored| stored.len())
     }
 
+    /// Their bytes.
     #[must_use]
-    pub const fn queued_bytes(&self) -> u64 {
-        self.queued_bytes
+    pub fn queued_bytes(&self) -> u64 {
+        self.held_bytes + self.stored.as_ref().map_or(0, |stored| stored.bytes())
+    }
+
+    /// Bytes of those in memory.
+    #[must_use]
+    pub const fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// What waits takes in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let stored = self.stored.as_ref().map_or(0, |stored| stored.len());
+        let held = self.queue.len() as u64 * HELD_BYTES;
+        self.held_bytes + held + stored as u64 * STORED_BYTES
     }
 
     /// May a message be sent now, ahead of none that waits?
     #[must_use]
     pub fn can_send(&self, window: u16) -> bool {
-        self.unsent == 0 && self.queue.is_empty() && self.has_window(window)
+        self.unsent == 0 && self.queue.is_empty() && !self.has_stored() && self.has_window(window)
     }
 
     fn has_window(&self, window: u16) -> bool {
@@ -179,7 +204,7 @@ impl Outbound {
     /// Does anything wait for the window or the socket?
     #[must_use]
     pub fn has_waiting(&self) -> bool {
-        self.unsent > 0 || !self.queue.is_empty()
+        self.unsent > 0 || !self.queue.is_empty() || self.has_stored()
     }
 
     /// An unused identifier. There is one: fewer than 65,535 are in use.
@@ -327,7 +352,7 @@ impl Outbound {
         &mut self,
         delivery: Delivery,
         limits: &QueueLimits,
-        mut dropped: impl FnMut(Delivery),
+        mut dropped: impl FnMut(QueuedMessage),
     ) -> Result<(), Delivery> {
         let bytes = delivery.bytes();
         let can_ever_fit = limits.messages_max > 0 && bytes <= limits.bytes_max;
@@ -341,42 +366,64 @@ impl Outbound {
         if !self.has_room(bytes, limits) {
             return Err(delivery);
         }
-        self.queued_bytes += bytes;
+        self.held_bytes += bytes;
         self.queue.push_back(delivery);
         Ok(())
     }
 
     fn has_room(&self, bytes: u64, limits: &QueueLimits) -> bool {
-        self.queue.len() < limits.messages_max as usize
-            && self.queued_bytes.saturating_add(bytes) <= limits.bytes_max
+        self.queued_count() < limits.messages_max as usize
+            && self.queued_bytes().saturating_add(bytes) <= limits.bytes_max
     }
 
-    /// The next waiting message, if the window allows one more; expired ones go to `expired`.
+    /// The next waiting message, if the window allows one more and it is in memory; expired and
+    /// lost ones go to `dead`.
     pub fn dequeue(
         &mut self,
         now: Instant,
         window: u16,
-        mut expired: impl FnMut(Delivery),
+        mut dead: impl FnMut(QueuedMessage),
     ) -> Option<Delivery> {
         if self.unsent > 0 || !self.has_window(window) {
             return None;
         }
-        loop {
-            let delivery = self.pop_front()?;
+        while let Some(delivery) = self.pop_held() {
             if !delivery.is_expired(now) {
                 return Some(delivery);
             }
-            expired(delivery);
+            dead(QueuedMessage::Held(delivery));
         }
+        while let Some(message) = self.stored.as_mut().and_then(|it| it.pop_dead(now)) {
+            dead(QueuedMessage::Stored(message));
+        }
+        self.drop_empty();
+        None
     }
 
-    fn pop_front(&mut self) -> Option<Delivery> {
+    fn pop_held(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        self.queued_bytes -= delivery.bytes();
+        self.held_bytes -= delivery.bytes();
         Some(delivery)
     }
 
-    /// All messages held.
+    fn pop_front(&mut self) -> Option<QueuedMessage> {
+        if let Some(delivery) = self.pop_held() {
+            return Some(QueuedMessage::Held(delivery));
+        }
+        let message = self.stored.as_mut()?.pop();
+        self.drop_empty();
+        message.map(QueuedMessage::Stored)
+    }
+
+    /// An empty stored queue goes, unless an answer to its read has still to come.
+    fn drop_empty(&mut self) {
+        let is_over = |it: &StoredQueue| it.is_empty() && !it.is_being_read;
+        if self.stored.as_ref().is_some_and(|it| is_over(it)) {
+            self.stored = None;
+        }
+    }
+
+    /// All messages in memory.
     pub fn messages(&self) -> impl Iterator<Item = &SharedMessage> {
         let in_flight = self
             .inflight
@@ -393,12 +440,12 @@ impl Outbound {
             .filter(|entry| entry.stage != Stage::Done)
     }
 
-    /// What waits behind those in flight, oldest first.
+    /// What waits behind those in flight in memory, oldest first.
     pub fn queued(&self) -> impl Iterator<Item = &Delivery> {
         self.queue.iter()
     }
 
-    /// What was put into the queue last, if it still waits.
+    /// What was put into the queue last and is in memory.
     #[must_use]
     pub fn newest_queued(&self) -> Option<&Delivery> {
         self.queue.back()
@@ -438,7 +485,8 @@ impl Outbound {
     /// Brings a waiting message of an earlier process back. Today's limits may be smaller than
     /// those it was taken under: they count again for what comes next.
     pub fn restore_queued(&mut self, delivery: Delivery) {
-        self.queued_bytes += delivery.bytes();
+        assert!(!self.has_stored());
+        self.held_bytes += delivery.bytes();
         self.queue.push_back(delivery);
     }
 
@@ -447,7 +495,7 @@ impl Outbound {
         self.sent_count = 0;
         self.open_count = 0;
         self.unsent = 0;
-        self.queued_bytes = 0;
+        self.held_bytes = 0;
         self.ids_unordered = false;
         let inflight = self.inflight.drain(..).filter_map(|entry| entry.delivery);
         let queue = self.queue.drain(..).map(|delivery| (delivery, false));
@@ -477,10 +525,70 @@ impl Outbound {
                 .is_none_or(|first| first.stage != Stage::Done)
         );
         let bytes: u64 = self.queue.iter().map(Delivery::bytes).sum();
-        assert_eq!(bytes, self.queued_bytes);
+        assert_eq!(bytes, self.held_bytes);
+        if let Some(stored) = &self.stored {
+            stored.assert_invariants();
+        }
         for entry in &self.inflight {
             let needed = matches!(entry.stage, Stage::AwaitPubAck | Stage::AwaitPubRec);
             assert_eq!(entry.delivery.is_some(), needed);
         }
+    }
+}
+
+/// The end of the queue that is on the disk.
+impl Outbound {
+    #[must_use]
+    pub fn has_stored(&self) -> bool {
+        self.stored
+            .as_ref()
+            .is_some_and(|stored| !stored.is_empty())
+    }
+
+    #[must_use]
+    pub fn stored(&self) -> Option<&StoredQueue> {
+        self.stored.as_deref()
+    }
+
+    pub fn stored_mut(&mut self) -> Option<&mut StoredQueue> {
+        self.stored.as_deref_mut()
+    }
+
+    /// The newest message of the queue waits on the disk from now on; what held it is returned.
+    pub fn store_newest(&mut self, stored: StoredMessage) -> Option<Delivery> {
+        let delivery = self.queue.pop_back()?;
+        self.held_bytes -= delivery.bytes();
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        self.push_stored(stored);
+        Some(delivery)
+    }
+
+    /// Puts a message that is only on the disk behind all others.
+    pub fn push_stored(&mut self, stored: StoredMessage) {
+        self.stored.get_or_insert_default().push(stored);
+    }
+
+    /// The first stored message has been read: it waits in memory again.
+    pub fn bring_back(&mut self, message: SharedMessage) {
+        let delivery = self.stored.as_mut().and_then(|it| it.bring_back(message));
+        if let Some(delivery) = delivery {
+            self.held_bytes += delivery.bytes();
+            self.queue.push_back(delivery);
+        }
+    }
+
+    /// Nothing is being read any more.
+    pub fn end_read(&mut self) {
+        if let Some(stored) = &mut self.stored {
+            stored.is_being_read = false;
+        }
+        self.drop_empty();
+    }
+
+    /// All that is stored, when the session ends.
+    pub fn take_stored(&mut self) -> Option<Box<StoredQueue>> {
+        self.stored.take()
     }
 }

@@ -1,6 +1,6 @@
 //! Details of one session, and its outbound state against a model.
 
-use super::delivery::{Delivery, SubscriptionIdentifiers};
+use super::delivery::{Delivery, QueuedMessage, SubscriptionIdentifiers};
 use super::fuzz::exercise_session;
 use super::inbound::Inbound;
 use super::outbound::{Acknowledged, Outbound, QueueLimits};
@@ -82,8 +82,10 @@ fn queue_is_bounded_by_bytes_with_either_policy() {
         let mut dropped = Vec::new();
         for expiry in &expiries {
             let next = delivery(QosLevel::AtLeastOnce, Some(*expiry));
-            let refused =
-                outbound.enqueue(next, &limits, |it| dropped.push(it.message.expires_at()));
+            let refused = outbound.enqueue(next, &limits, |it| match it {
+                QueuedMessage::Held(it) => dropped.push(it.message.expires_at()),
+                QueuedMessage::Stored(it) => panic!("{it:?} was never stored"),
+            });
             dropped.extend(refused.err().map(|it| it.message.expires_at()));
         }
         let lost = if kept_first { expiries[3] } else { expiries[0] };

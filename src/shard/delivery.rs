@@ -234,6 +234,7 @@ impl Shard {
             desk.send_new(&mut line, outbound, offer.to_delivery());
         } else {
             desk.queue(outbound, offer.to_delivery());
+            self.read_ahead(session_index);
         }
     }
 
@@ -268,6 +269,7 @@ impl Shard {
         {
             desk.send_queued(&mut line, outbound, delivery);
         }
+        self.read_ahead(session_index);
     }
 
     /// A QoS 2 message whose place in the session is durable leaves for the first time, if its

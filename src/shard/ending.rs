@@ -177,6 +177,13 @@ impl Shard {
         {
             self.shared.leave(group, session_index);
         }
+        if number != 0 {
+            self.journal.overflow.memory_bytes -= session.outbound.memory_bytes();
+        }
+        let stored = session.outbound.take_stored();
+        for message in stored.iter().flat_map(|stored| stored.iter()) {
+            self.journal.forget_stored(message);
+        }
         let mut left = Vec::new();
         for (delivery, was_sent) in session.outbound.drain() {
             self.journal.unqueued(number, &delivery);

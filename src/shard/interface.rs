@@ -80,6 +80,26 @@ pub struct HandOver {
     pub received: Vec<u8>,
 }
 
+/// Bytes of the journal that a shard wants to have back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadRequest {
+    pub segment: u32,
+    /// From the beginning of the segment; not aligned to anything.
+    pub offset: u32,
+    pub bytes: u32,
+    /// Comes back with the answer.
+    pub token: u32,
+}
+
+/// Why bytes of the journal could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadError {
+    /// For a reason that may pass: the shard asks again.
+    NotNow,
+    /// The medium does not give them back.
+    Damaged,
+}
+
 /// With what a shard's journal begins.
 #[derive(Debug)]
 pub struct JournalStart {

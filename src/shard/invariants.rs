@@ -53,8 +53,12 @@ impl Shard {
 
     fn assert_sessions(&self) {
         let (mut subscriptions, mut members) = (0, 0);
+        let mut queue_memory = 0;
         for (index, session) in self.sessions.iter() {
             session.assert_invariants();
+            if session.journal_number != 0 {
+                queue_memory += session.outbound.memory_bytes();
+            }
             assert_eq!(
                 self.directory.find(&self.sessions, &session.client_id),
                 Some(index)
@@ -75,6 +79,7 @@ impl Shard {
             assert_eq!(connection.phase, Phase::Connected { session: index });
             assert!(session.outbound.sent_count() <= connection.window);
         }
+        assert_eq!(queue_memory, self.journal.overflow.memory_bytes);
         assert_eq!(subscriptions, self.index.subscription_count());
         assert_eq!(members, self.shared.member_count());
     }
@@ -104,6 +109,7 @@ impl Shard {
         self.peers().all(|link| self.links[link].is_settled())
             && self.barriers.is_settled()
             && self.forwards.is_settled()
+            && self.journal.overflow.is_settled()
             && self.lookups.is_settled()
             && self.sys.is_settled()
             && self.shared.is_settled()

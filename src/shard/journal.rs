@@ -6,6 +6,7 @@
 
 use super::Shard;
 use super::acknowledge::OwedAck;
+use super::overflow::Overflow;
 use super::snapshot::Snapshot;
 use super::subscribe::Answer;
 use crate::base::ids::{ConnectionId, ShardId};
@@ -13,7 +14,8 @@ use crate::base::time::Instant;
 use crate::codec::{Message, PacketId};
 use crate::config::limits::DurabilityAck;
 use crate::journal::{BodyView, JournalBatch, Place, Queued, Record, SegmentEvent, Writer};
-use crate::session::delivery::Delivery;
+use crate::session::delivery::{Delivery, QueuedMessage};
+use crate::session::stored::StoredMessage;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -69,6 +71,7 @@ pub(super) struct Journal {
     /// Connections that found too much waiting, in the order of coming.
     pub(super) paused: VecDeque<ConnectionId>,
     pub(super) snapshot: Snapshot,
+    pub(super) overflow: Overflow,
 }
 
 #[derive(Debug)]
@@ -117,6 +120,7 @@ impl Journal {
             disk_is_full: false,
             paused: VecDeque::new(),
             snapshot: Snapshot::default(),
+            overflow: Overflow::default(),
         }
     }
 
@@ -247,12 +251,71 @@ impl Journal {
         let active = self.active.as_mut()?;
         let bytes = body_bytes(message);
         let stored = message.stored();
-        stored.holders.set(stored.holders.get() + 1);
+        let holders = stored.holders.get();
+        stored.holders.set(holders + 1);
         let place = match Place::from_u64(stored.place.get()) {
-            Some(place) => place,
+            Some(place) => {
+                if holders == 0 {
+                    active.writer.add_live(place, bytes);
+                }
+                place
+            }
             None => active.write_body(message),
         };
         Some((place, bytes))
+    }
+
+    /// A queue that holds the message keeps only its place from now on, and needs its body for
+    /// itself. The place stays known to the message, for the next sessions of its route.
+    pub(super) fn leave_on_disk(&mut self, message: &Message) -> Option<Place> {
+        let active = self.active.as_mut()?;
+        let stored = message.stored();
+        let place = Place::from_u64(stored.place.get())?;
+        let holders = stored.holders.get();
+        assert!(holders > 0, "a message that nobody holds");
+        stored.holders.set(holders - 1);
+        if holders > 1 {
+            active.writer.add_live(place, body_bytes(message));
+        }
+        Some(place)
+    }
+
+    /// A message was read back for the queue that had only its place, and takes over its need.
+    pub(super) fn read_back(message: &Message, place: Place) {
+        let stored = message.stored();
+        stored.holders.set(1);
+        stored.place.set(place.as_u64());
+    }
+
+    /// A queue does not need a body any more of which it had only the place.
+    pub(super) fn forget_stored(&mut self, message: &StoredMessage) {
+        if let Some(place) = Place::from_u64(message.place.get())
+            && let Some(active) = &mut self.active
+        {
+            active.writer.remove_live(place, record_bytes(message));
+        }
+    }
+
+    /// For a snapshot: the record that brings a stored message back.
+    pub(super) fn stored_record(&self, message: &StoredMessage) -> Option<Queued> {
+        Some(Queued {
+            place: Place::from_u64(message.place.get())?,
+            bytes: record_bytes(message),
+            qos: message.qos,
+            retain: message.retain,
+            packet_id: None,
+            expires_at_ms: message.expires_at().map_or(0, |at| self.unix_ms(at)),
+            subscription_identifiers: message.subscription_identifiers(),
+        })
+    }
+
+    /// A queue needs a body of which it has only the place.
+    pub(super) fn restore_stored(&mut self, message: &StoredMessage) {
+        if let Some(place) = Place::from_u64(message.place.get())
+            && let Some(active) = &mut self.active
+        {
+            active.writer.add_live(place, record_bytes(message));
+        }
     }
 
     /// One holder less. The last one's body is not needed any more.
@@ -289,10 +352,16 @@ impl Journal {
     }
 
     /// A message that recovery found at `place`.
-    pub(super) fn restore(&self, message: &Message, place: Option<Place>) {
+    pub(super) fn restore(&mut self, message: &Message, place: Option<Place>) {
         let stored = message.stored();
-        stored.holders.set(stored.holders.get() + 1);
+        let holders = stored.holders.get();
+        stored.holders.set(holders + 1);
         stored.place.set(place.map_or(0, Place::as_u64));
+        if let Some(place) = place.filter(|_| holders == 0)
+            && let Some(active) = &mut self.active
+        {
+            active.writer.add_live(place, body_bytes(message));
+        }
     }
 
     /// A message is in a session's queue, or in flight under `packet_id`.
@@ -306,8 +375,27 @@ impl Journal {
             return;
         }
         if let Some((place, bytes)) = self.hold(&delivery.message) {
-            let queued = queued_record(delivery, place, bytes, packet_id);
+            let queued = self.queued_record(delivery, place, bytes, packet_id);
             self.append(&Record::Queued { session, queued });
+        }
+    }
+
+    pub(super) fn queued_record(
+        &self,
+        delivery: &Delivery,
+        place: Place,
+        bytes: u32,
+        packet_id: Option<PacketId>,
+    ) -> Queued {
+        let expires_at = delivery.message.expires_at();
+        Queued {
+            place,
+            bytes,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            packet_id,
+            expires_at_ms: expires_at.map_or(0, |at| self.unix_ms(at)),
+            subscription_identifiers: delivery.subscription_identifiers.clone(),
         }
     }
 
@@ -319,10 +407,14 @@ impl Journal {
     }
 
     /// The oldest message of a session's queue was dropped.
-    pub(super) fn dropped(&mut self, session: u64, delivery: &Delivery) {
-        if session != 0 {
-            self.append(&Record::Dropped { session });
-            self.let_go(&delivery.message);
+    pub(super) fn dropped(&mut self, session: u64, waiting: &QueuedMessage) {
+        if session == 0 {
+            return;
+        }
+        self.append(&Record::Dropped { session });
+        match waiting {
+            QueuedMessage::Held(delivery) => self.let_go(&delivery.message),
+            QueuedMessage::Stored(message) => self.forget_stored(message),
         }
     }
 
@@ -351,26 +443,15 @@ impl Active {
     }
 }
 
-pub(super) fn queued_record(
-    delivery: &Delivery,
-    place: Place,
-    bytes: u32,
-    packet_id: Option<PacketId>,
-) -> Queued {
-    Queued {
-        place,
-        bytes,
-        qos: delivery.qos,
-        retain: delivery.retain,
-        packet_id,
-        subscription_identifiers: delivery.subscription_identifiers.clone(),
-    }
-}
-
 /// Bytes of the record that holds the message.
 fn body_bytes(message: &Message) -> u32 {
     let bytes = BodyView::FIXED_BYTES + message.bytes();
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// The same for a message that waits on the disk.
+pub(super) fn record_bytes(message: &StoredMessage) -> u32 {
+    u32::try_from(BodyView::FIXED_BYTES).unwrap_or(0) + message.bytes()
 }
 
 /// For the driver.

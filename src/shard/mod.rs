@@ -9,8 +9,8 @@
 //! `input` (bytes to packets), `publish` (routing), `delivery` and
 //! `outgoing` (to local sessions), `outbox` and
 //! `peer` (to and from the other shards), `acknowledge`; then `connect`, `subscribe`, `interest`,
-//! `retained`, `lookup`, `ending`, `timeout`; and what survives the process: `journal`, `snapshot`,
-//! `recover`.
+//! `retained`, `lookup`, `ending`, `timeout`; and what survives the process: `journal`, `overflow`,
+//! `snapshot`, `recover`.
 #![forbid(unsafe_code)]
 
 mod acknowledge;
@@ -33,6 +33,7 @@ mod lookup;
 mod mount;
 pub mod outbox;
 mod outgoing;
+mod overflow;
 mod peer;
 pub mod peer_batch;
 mod publish;
@@ -415,9 +416,12 @@ impl Shard {
         if self.lookups.has_work() || self.sys.has_work() {
             return Some(Instant::ZERO);
         }
-        match (self.wheel.next_deadline(), self.journal.deadline()) {
-            (Some(timer), Some(journal)) => Some(timer.min(journal)),
-            (timer, journal) => timer.or(journal),
-        }
+        let journal = &self.journal;
+        let deadlines = [
+            self.wheel.next_deadline(),
+            journal.deadline(),
+            journal.overflow.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 }

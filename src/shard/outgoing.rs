@@ -16,8 +16,9 @@ use crate::connection::alias::{OutboundAlias, OutboundAliases};
 use crate::connection::transmit::CONTIGUOUS_BYTES_MAX;
 use crate::journal::Record;
 use crate::metrics::Counters;
-use crate::session::delivery::{Delivery, SubscriptionIdentifiers};
+use crate::session::delivery::{Delivery, QueuedMessage, SubscriptionIdentifiers};
 use crate::session::outbound::{Outbound, QueueLimits};
+use crate::session::stored::StoredMessage;
 use std::hash::Hasher;
 
 /// What a first use of an alias adds to a head, whichever alias it is.
@@ -108,8 +109,10 @@ impl Desk<'_> {
     ) {
         let session = self.journal_number;
         if !Outgoing::new(&Offer::of(&delivery)).fits(line.connection) {
-            self.journal.dropped(session, &delivery);
-            self.drop_too_large(delivery);
+            let waiting = QueuedMessage::Held(delivery);
+            self.journal.dropped(session, &waiting);
+            self.counters.drops_too_large += 1;
+            self.release(waiting);
             return;
         }
         let packet_id = outbound.send(delivery);
@@ -193,35 +196,107 @@ impl Desk<'_> {
         true
     }
 
-    /// The next message of the queue that has not expired, if the window allows one.
-    pub(super) fn dequeue(&mut self, line: &Line<'_>, outbound: &mut Outbound) -> Option<Delivery> {
-        outbound.dequeue(self.now, line.connection.window, |expired| {
-            self.counters.drops_expired += 1;
-            self.journal.dropped(self.journal_number, &expired);
-            self.messages.release(expired.message);
-        })
+    fn release(&mut self, waiting: QueuedMessage) {
+        if let QueuedMessage::Held(delivery) = waiting {
+            self.messages.release(delivery.message);
+        }
     }
 
-    /// Behind those that wait already, within the limits.
+    /// The next message of the queue that has not expired, if the window allows one and it is in
+    /// memory.
+    pub(super) fn dequeue(&mut self, line: &Line<'_>, outbound: &mut Outbound) -> Option<Delivery> {
+        let before = self.memory_bytes(outbound);
+        let delivery = outbound.dequeue(self.now, line.connection.window, |dead| {
+            match &dead {
+                QueuedMessage::Stored(message) if message.is_lost => {
+                    self.counters.drops_damaged += 1
+                }
+                _ => self.counters.drops_expired += 1,
+            }
+            self.journal.dropped(self.journal_number, &dead);
+            self.release(dead);
+        });
+        self.account(outbound, before);
+        delivery
+    }
+
+    /// Behind those that wait already, within the limits; on the disk only if there is too much in
+    /// memory.
     pub(super) fn queue(&mut self, outbound: &mut Outbound, delivery: Delivery) {
         self.counters.messages_queued += 1;
         let session = self.journal_number;
+        let before = self.memory_bytes(outbound);
         let limits = QueueLimits {
             messages_max: self.limits.queued_messages_max,
             bytes_max: self.limits.queued_bytes_max,
             policy: self.limits.queue_full,
         };
-        let refused = outbound.enqueue(delivery, &limits, |dropped| {
-            self.counters.drops_queue_full += 1;
-            self.journal.dropped(session, &dropped);
-            self.messages.release(dropped.message);
-        });
+        let is_exhausted = session != 0 && self.journal.overflow.is_exhausted(self.limits);
+        let refused = if is_exhausted {
+            Err(delivery)
+        } else {
+            outbound.enqueue(delivery, &limits, |dropped| {
+                self.counters.drops_queue_full += 1;
+                self.journal.dropped(session, &dropped);
+                self.release(dropped);
+            })
+        };
         if let Err(refused) = refused {
             self.counters.drops_queue_full += 1;
             self.messages.release(refused.message);
         } else if let Some(queued) = outbound.newest_queued() {
             self.journal.queued(session, queued, None);
+            if session != 0 && self.is_too_much(outbound, before) {
+                self.store_newest(outbound);
+            }
         }
+        self.account(outbound, before);
+    }
+
+    /// The message just queued has no room in memory.
+    fn is_too_much(&self, outbound: &Outbound, before: u64) -> bool {
+        let limits = self.limits;
+        let all = self.journal.overflow.memory_bytes + outbound.memory_bytes() - before;
+        self.journal.is_on()
+            && (outbound.has_stored()
+                || outbound.held_bytes() > limits.queue_memory_bytes_max
+                || all > limits.queues_memory_bytes_max / 2)
+    }
+
+    fn store_newest(&mut self, outbound: &mut Outbound) {
+        let Some(newest) = outbound.newest_queued() else {
+            return;
+        };
+        let message = &newest.message;
+        let Some(place) = self.journal.leave_on_disk(message) else {
+            return;
+        };
+        self.counters.messages_stored += 1;
+        let stored = StoredMessage::new(
+            place.into(),
+            u32::try_from(message.bytes()).unwrap_or(u32::MAX),
+            newest.qos,
+            newest.retain,
+            message.expires_at(),
+            &newest.subscription_identifiers,
+        );
+        if let Some(delivery) = outbound.store_newest(stored) {
+            self.messages.release(delivery.message);
+        }
+    }
+
+    /// What the session's waiting messages take in memory, if it is journalled.
+    fn memory_bytes(&self, outbound: &Outbound) -> u64 {
+        if self.journal_number == 0 {
+            return 0;
+        }
+        outbound.memory_bytes()
+    }
+
+    fn account(&mut self, outbound: &Outbound, before: u64) {
+        let after = self.memory_bytes(outbound);
+        let overflow = &mut self.journal.overflow;
+        overflow.memory_bytes = overflow.memory_bytes + after - before;
     }
 
     fn send(&mut self, line: &mut Line<'_>, outgoing: &Outgoing<'_>) {

@@ -13,11 +13,12 @@ use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, SharedMessage};
 use crate::config::limits::DurabilityAck;
 use crate::journal::{
-    PAGE_BYTES, Place, QueuedState, Record, Recovered, RetainedState, SessionState, Writer,
-    WriterSettings,
+    BodyView, PAGE_BYTES, Place, QueueMemory, QueuedState, Record, Recovered, RetainedState,
+    SessionState, Writer, WriterSettings,
 };
 use crate::session::Session;
 use crate::session::delivery::Delivery;
+use crate::session::stored::StoredMessage;
 use crate::session::will::Will;
 use crate::topic::names::{FilterKind, validate_topic_filter};
 
@@ -55,8 +56,8 @@ impl Shard {
             sync: limits.ack == DurabilityAck::Disk,
         });
         let mut writer = Writer::new(settings);
-        for (number, live_bytes) in recovered.segments() {
-            writer.add_recovered_segment(number, live_bytes);
+        for number in recovered.segments() {
+            writer.add_recovered_segment(number);
         }
         self.journal
             .start(writer, limits.ack, limits.buffer_bytes_max, clock);
@@ -71,6 +72,15 @@ impl Shard {
         }
         self.awaited_peers = self.shard_count - 1;
         Ok(())
+    }
+
+    /// What of the recovered queues is to be in memory: give it to [`Recovered::leave_queues`].
+    #[must_use]
+    pub const fn queue_memory(&self) -> QueueMemory {
+        QueueMemory {
+            session_bytes: self.limits.queue_memory_bytes_max,
+            bytes: self.limits.queues_memory_bytes_max / 2,
+        }
     }
 
     /// Whether the other shards' interest is known here: before that, a message from a client could
@@ -177,10 +187,19 @@ impl Shard {
             let outbound = &mut session.outbound;
             outbound.restore_inflight(entry.packet_id, queued.transpose()?);
         }
-        for queued in state.queue {
-            let delivery = self.load_queued(queued, loading)?;
-            session.outbound.restore_queued(delivery);
+        let held_count = loading.recovered.held_count(number);
+        for (position, queued) in state.queue.into_iter().enumerate() {
+            if position < held_count {
+                let delivery = self.load_queued(queued, loading)?;
+                session.outbound.restore_queued(delivery);
+            } else {
+                let stored = Self::load_stored(&queued, loading.clock);
+                self.journal.restore_stored(&stored);
+                session.outbound.push_stored(stored);
+            }
         }
+        let waiting_bytes = session.outbound.memory_bytes();
+        self.journal.overflow.memory_bytes += waiting_bytes;
         session.on_disconnected(now);
         if session.disconnected_at_ms == 0 {
             // The end of its process was the end of its connection.
@@ -224,6 +243,20 @@ impl Shard {
             retain: state.retain,
             subscription_identifiers: state.subscription_identifiers,
         })
+    }
+
+    /// A message that stays where it is until its client comes.
+    fn load_stored(state: &QueuedState, clock: WallClock) -> StoredMessage {
+        let expires_at_ms = state.expires_at_ms;
+        let fixed = u32::try_from(BodyView::FIXED_BYTES).unwrap_or(0);
+        StoredMessage::new(
+            state.place.into(),
+            state.bytes.saturating_sub(fixed),
+            state.qos,
+            state.retain,
+            (expires_at_ms != 0).then(|| clock.instant(expires_at_ms)),
+            &state.subscription_identifiers,
+        )
     }
 
     /// The message at a place, once for all that hold it.

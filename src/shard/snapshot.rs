@@ -4,7 +4,7 @@
 //! written in one piece: a slice is at most as long as the largest session makes it.
 
 use super::Shard;
-use super::journal::{Journal, queued_record};
+use super::journal::Journal;
 use crate::journal::{Record, WillFields};
 use crate::session::delivery::Delivery;
 use crate::session::will::Will;
@@ -222,7 +222,7 @@ impl Shard {
         let mut write_queued = |journal: &mut Journal, delivery: &Delivery, packet_id| {
             if let Some((place, bytes, was_carried)) = journal.carry(&delivery.message) {
                 counters.journal_carried += u64::from(was_carried);
-                let queued = queued_record(delivery, place, bytes, packet_id);
+                let queued = journal.queued_record(delivery, place, bytes, packet_id);
                 journal.append(&Record::Queued { session, queued });
             }
         };
@@ -235,6 +235,11 @@ impl Shard {
         }
         for delivery in it.outbound.queued() {
             write_queued(journal, delivery, None);
+        }
+        for message in it.outbound.stored().iter().flat_map(|stored| stored.iter()) {
+            if let Some(queued) = journal.stored_record(message) {
+                journal.append(&Record::Queued { session, queued });
+            }
         }
     }
 

@@ -189,6 +189,9 @@ const SMALL_FILES: &[&str] = &[
     "durability.snapshot_after_bytes=4MiB",
     "--set",
     "durability.min_free_bytes=0",
+    // So that queues overflow.
+    "--set",
+    "session.queue_memory_bytes=8KiB",
 ];
 
 #[test]

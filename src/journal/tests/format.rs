@@ -73,6 +73,7 @@ fn records() -> Vec<Record<'static>> {
                 qos: QosLevel::AtLeastOnce,
                 retain: false,
                 packet_id: Some(packet_id),
+                expires_at_ms: 8,
                 subscription_identifiers,
             },
         },
@@ -134,14 +135,21 @@ fn bytes_of_a_journal_are_fixed() {
     let mut disk = Disk::default();
     disk.serve(&mut writer);
     let bytes = &disk.segments[&1];
-    let mut header = b"RINGWAYJ\x01\0\x05\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x4d\0\0\0\0\0\0\0".to_vec();
+    let mut header = b"RINGWAYJ\x02\0\x05\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x4d\0\0\0\0\0\0\0".to_vec();
     header.extend(*b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     assert_eq!(bytes[..48], header);
     let block = b"RWJB\x0d\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\0\0\0\0";
     assert_eq!(bytes[4096..4128], *block);
     assert_eq!(bytes[4136..4149], *b"\x04\x08\0\0\0\x02\0\0\0\0\0\0\0");
     let crcs = [&bytes[48..52], &bytes[4128..4136]].concat();
-    assert_eq!(crcs, [229, 216, 50, 125, 79, 105, 9, 99, 152, 172, 43, 159]);
+    assert_eq!(crcs, [105, 145, 158, 30, 79, 105, 9, 99, 152, 172, 43, 159]);
+    // The same in version 1, which is still read.
+    let mut old = bytes.clone();
+    old[8] = 1;
+    old[48..52].copy_from_slice(&[229, 216, 50, 125]);
+    let mut recovery = Recovery::new(SHARD);
+    recovery.read(1, &old).unwrap();
+    assert!(recovery.finish().unwrap().bytes_since_snapshot() > 0);
 }
 
 #[test]
@@ -154,13 +162,13 @@ fn newer_format_and_other_shard_are_refused() {
     let mut bytes = disk.segments[&1].clone();
     let error = Recovery::new(ShardId(0)).read(1, &bytes).unwrap_err();
     assert_eq!(error.damage, Damage::OtherShard { found: SHARD.0 });
-    bytes[8] = 2;
+    bytes[8] = 3;
     let error = Recovery::new(SHARD).read(1, &bytes).unwrap_err();
-    assert_eq!(error.damage, Damage::NewerFormat { version: 2 });
+    assert_eq!(error.damage, Damage::NewerFormat { version: 3 });
     assert_eq!(
         error.to_string(),
         "journal of shard 5, segment 1, offset 0: \
-         format version 2 is newer than this program reads (1)"
+         format version 3 is newer than this program reads (2)"
     );
 }
 

@@ -157,6 +157,7 @@ impl History {
                 qos: QosLevel::ExactlyOnce,
                 retain: self.random.chance(1, 2),
                 packet_id,
+                expires_at_ms: self.random.below(3),
                 subscription_identifiers: (0..self.random.below(3)).map(|_| 1).collect(),
             };
             self.append(&Record::Queued { session, queued });
@@ -301,8 +302,8 @@ impl History {
             ..recovered.writer_settings(settings())
         };
         self.writer = Writer::new(settings);
-        for (number, _) in recovered.segments() {
-            self.writer.add_recovered_segment(number, 0);
+        for number in recovered.segments() {
+            self.writer.add_recovered_segment(number);
         }
         self.state = recovered.state.clone();
     }

@@ -1,4 +1,5 @@
-//! The files of the journal: segments made ahead, writes through the core's ring, start-up.
+//! The files of the journal: segments made ahead, writes and reads through the core's ring,
+//! start-up.
 //!
 //! The journal itself (what a record is, when it is durable, what a crash leaves) is `journal` and
 //! the shard; this module moves its bytes. Each core owns its own files; the [`keeper`] thread
@@ -9,6 +10,7 @@ mod blocking;
 mod error;
 mod keeper;
 mod offline;
+mod reader;
 mod recover;
 mod rehome;
 mod segment;

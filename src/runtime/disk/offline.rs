@@ -4,7 +4,7 @@
 //! a copy of everything that it takes away.
 
 use super::error::DiskError;
-use super::recover::{read_journal, read_whole, unix_ms};
+use super::recover::{Bodies, read_journal, read_whole, unix_ms};
 use super::rehome::refuse_during_rehoming;
 use super::segment::{self, ALIGNMENT};
 use crate::base::ids::ShardId;
@@ -62,7 +62,7 @@ pub fn inspect(data_dir: &Path) -> Result<Vec<ShardContents>, DiskError> {
 
 fn inspect_shard(data_dir: &Path, shard: u16) -> Result<ShardContents, DiskError> {
     let directory = segment::shard_directory(data_dir, shard);
-    let state = match read_journal(&directory, ShardId(shard)) {
+    let state = match read_journal(&directory, ShardId(shard), Bodies::Checked) {
         Ok(recovered) => {
             let counts = recovered.counts();
             Ok(StoredCounts {

@@ -3,12 +3,15 @@
 use super::error::DiskError;
 use super::{JournalOptions, segment};
 use crate::base::ids::ShardId;
-use crate::journal::{Recovered, Recovery};
+use crate::journal::{QueueMemory, Recovered, Recovery};
+use crate::runtime::allocator;
 use crate::runtime::clock::Clock;
+use crate::runtime::net::Pages;
 use crate::shard::Shard;
 use crate::shard::interface::JournalStart;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::info;
@@ -76,13 +79,15 @@ pub(crate) fn recover(
     clock: Clock,
 ) -> Result<Found, DiskError> {
     let directory = segment::shard_directory(&options.data_dir, id.0);
-    let recovered = read_journal(&directory, id)?;
+    let recovered = read_journal(&directory, id, Bodies::Within(shard.queue_memory()))?;
     let found = Found::of(&recovered);
     let start = JournalStart {
         unix_ms: unix_ms(),
         recovered: Some(recovered),
     };
-    match shard.start_journal(clock.now(), start) {
+    let started = shard.start_journal(clock.now(), start);
+    allocator::give_back();
+    match started {
         Ok(()) => Ok(found),
         Err(error) => Err(DiskError::Start(error)),
     }
@@ -96,8 +101,23 @@ pub(super) fn unix_ms() -> u64 {
     })
 }
 
+/// What becomes of the messages in a journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bodies {
+    /// All are loaded.
+    Loaded,
+    /// Queues beyond this stay on the disk.
+    Within(QueueMemory),
+    /// All are looked at, none is loaded.
+    Checked,
+}
+
 /// Reads all segments of a shard, one in memory at a time.
-pub(super) fn read_journal(directory: &Path, id: ShardId) -> Result<Recovered, DiskError> {
+pub(super) fn read_journal(
+    directory: &Path,
+    id: ShardId,
+    bodies: Bodies,
+) -> Result<Recovered, DiskError> {
     let numbers =
         segment::list(directory).map_err(|error| DiskError::system("read", directory, error))?;
     let mut reader = Reader::new(directory, id, numbers.len());
@@ -107,10 +127,17 @@ pub(super) fn read_journal(directory: &Path, id: ShardId) -> Result<Recovered, D
         recovery.read(number, bytes).map_err(DiskError::Journal)?;
     }
     let mut recovered = recovery.finish().map_err(DiskError::Journal)?;
+    if let Bodies::Within(memory) = bodies {
+        recovered.leave_queues(memory);
+    }
     let wanted: Vec<u32> = recovered.wanted_segments().collect();
     for number in wanted {
-        let bytes = reader.read(number)?;
-        recovered.load(number, bytes).map_err(DiskError::Journal)?;
+        let segment = reader.read(number)?;
+        let done = match bodies {
+            Bodies::Checked => recovered.check(number, segment),
+            Bodies::Loaded | Bodies::Within(_) => recovered.load(number, segment),
+        };
+        done.map_err(DiskError::Journal)?;
     }
     Ok(recovered)
 }
@@ -121,7 +148,8 @@ struct Reader<'a> {
     id: ShardId,
     segments: usize,
     reads: usize,
-    bytes: Vec<u8>,
+    /// Not of the allocator, which would keep it.
+    pages: Option<Pages>,
     next_progress: Instant,
 }
 
@@ -132,7 +160,7 @@ impl<'a> Reader<'a> {
             id,
             segments,
             reads: 0,
-            bytes: Vec::new(),
+            pages: None,
             next_progress: Instant::now() + PROGRESS_TIME,
         }
     }
@@ -147,9 +175,23 @@ impl<'a> Reader<'a> {
             );
         }
         let path = segment::segment_path(self.directory, number);
-        read_whole(&path, &mut self.bytes)
-            .map_err(|error| DiskError::system("read", path, error))?;
-        Ok(&self.bytes)
+        self.read_file(&path)
+            .map_err(|error| DiskError::system("read", path, error))
+    }
+
+    fn read_file(&mut self, path: &Path) -> io::Result<&[u8]> {
+        let file = File::open(path)?;
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Ok(&[]);
+        }
+        let kept = self.pages.take().filter(|pages| pages.len() >= length);
+        let pages = self
+            .pages
+            .insert(kept.map_or_else(|| Pages::new(length), Ok)?);
+        let bytes = pages.as_mut_slice();
+        file.read_exact_at(&mut bytes[..length], 0)?;
+        Ok(&bytes[..length])
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::blocking::Files;
 use super::error::DiskError;
-use super::recover::{read_journal, unix_ms};
+use super::recover::{Bodies, read_journal, unix_ms};
 use super::segment;
 use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
@@ -141,7 +141,8 @@ fn is_empty(data_dir: &Path) -> Result<bool, DiskError> {
 
 fn read_all(data_dir: &Path, stored: u16) -> Result<Vec<Recovered>, DiskError> {
     in_parallel((0..stored).collect(), |shard| {
-        read_journal(&segment::shard_directory(data_dir, shard), ShardId(shard))
+        let directory = segment::shard_directory(data_dir, shard);
+        read_journal(&directory, ShardId(shard), Bodies::Loaded)
     })
 }
 

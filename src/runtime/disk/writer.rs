@@ -11,11 +11,12 @@
 //! ends, and the next start recovers what was durable.
 
 use super::keeper::{KeeperLink, Order, Report};
-use super::{JournalOptions, fail};
+use super::reader::Reader;
+use super::{JournalOptions, fail, segment};
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
 use crate::journal::{JournalBatch, SegmentEvent, Write};
-use crate::runtime::net::{FileDone, FileWrite, Net, Pages};
+use crate::runtime::net::{FileDone, FileKind, FileWrite, Net, Pages};
 use crate::shard::Shard;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -62,6 +63,7 @@ pub(crate) struct Disk {
     next_batch: Instant,
     /// Numbers the operations, so that an answer is that of the piece under way.
     token: u32,
+    reader: Reader,
 }
 
 impl Disk {
@@ -83,6 +85,7 @@ impl Disk {
             sync_delay: options.settings.sync_delay,
             next_batch: Instant::ZERO,
             token: 0,
+            reader: Reader::new(segment::shard_directory(&options.data_dir, shard.0)),
         })
     }
 
@@ -97,7 +100,10 @@ impl Disk {
             self.on_report(net, shard, now, report);
         }
         while let Some(done) = net.poll_file_done() {
-            self.on_done(net, shard, now, done);
+            match done.kind {
+                FileKind::Write => self.on_done(net, shard, now, done),
+                FileKind::Read => self.reader.on_done(net, shard, now, done),
+            }
         }
     }
 
@@ -120,17 +126,22 @@ impl Disk {
         }
     }
 
-    /// Gives the keeper the shard's orders and the kernel the next batch.
+    /// Gives the keeper the shard's orders and the kernel the next reads and the next batch.
     pub(crate) fn drain(&mut self, net: &mut Net, shard: &mut Shard, now: Instant) {
         while let Some(order) = shard.poll_segment() {
             let shard = self.shard;
             let order = match order {
                 SegmentEvent::Wanted(number) => Order::Prepare { shard, number },
-                SegmentEvent::Free(number) => Order::Retire { shard, number },
+                SegmentEvent::Free(number) => {
+                    self.reader.forget(number);
+                    Order::Retire { shard, number }
+                }
             };
             // The keeper lives as long as any link to it.
             let _ = self.keeper.orders.send(order);
         }
+        // Before the writes: what a read waits for is written now.
+        self.reader.drain(net, shard, now);
         if self.writing.is_some() {
             return;
         }

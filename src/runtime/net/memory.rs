@@ -45,6 +45,22 @@ impl Pages {
         self.bytes
     }
 
+    /// The first `bytes`.
+    ///
+    /// # Safety
+    /// Nothing writes to them while the reference lives: the kernel is done with the mapping.
+    pub(crate) unsafe fn slice(&self, bytes: usize) -> &[u8] {
+        assert!(bytes <= self.bytes);
+        // SAFETY: inside the mapping, as asserted; the system has filled it with zeros at first.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), bytes) }
+    }
+
+    /// All of it, for whoever shares it with nobody: the kernel was never given an address.
+    pub(crate) const fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: the whole mapping, filled with zeros at first, and borrowed for ourselves alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+
     /// Copies `bytes` to the place `offset` behind the start. The caller knows that the kernel
     /// does not use that part now.
     pub(crate) fn fill(&self, offset: usize, bytes: &[u8]) {

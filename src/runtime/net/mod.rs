@@ -21,7 +21,7 @@ mod socket;
 mod transmit;
 
 pub(crate) use accept::{ListenSocket, ListenerLoad, SLOTS_RESERVED};
-pub(crate) use file::{FileDone, FileWrite};
+pub(crate) use file::{FileDone, FileKind, FileOpen, FileRead, FileWrite};
 pub(crate) use memory::Pages;
 pub(crate) use ring::Wait;
 

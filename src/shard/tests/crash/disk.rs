@@ -2,9 +2,13 @@
 
 use crate::base::ids::ShardId;
 use crate::base::random::Random;
-use crate::journal::{JournalBatch, JournalError, Recovered, Recovery, SegmentEvent};
+use crate::base::time::Instant;
+use crate::journal::{
+    JournalBatch, JournalError, Place, QueueMemory, Recovered, Recovery, SegmentEvent,
+};
 use crate::shard::Shard;
-use std::collections::BTreeMap;
+use crate::shard::interface::{ReadError, ReadRequest};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(super) struct Disk {
@@ -13,6 +17,10 @@ pub(super) struct Disk {
     under_way: Option<Box<JournalBatch>>,
     /// Writes that nothing syncs may be lost as a whole; 0 bytes of them are on the disk.
     unsynced: Vec<(u32, u32, Vec<u8>)>,
+    /// Asked for and not answered.
+    reads: Vec<ReadRequest>,
+    /// By token, those that were answered with too little.
+    failed: BTreeSet<u32>,
 }
 
 impl Disk {
@@ -24,7 +32,7 @@ impl Disk {
                     let blank = || vec![0; segment_bytes as usize];
                     let bytes = self.free.pop().unwrap_or_else(blank);
                     self.segments.insert(number, bytes);
-                    shard.on_segment_ready(crate::base::time::Instant::ZERO, number);
+                    shard.on_segment_ready(Instant::ZERO, number);
                 }
                 SegmentEvent::Free(number) => self.free.extend(self.segments.remove(&number)),
             }
@@ -51,6 +59,46 @@ impl Disk {
         Some(batch)
     }
 
+    /// Answers one of the reads that the shard has asked for, if there is one; some fail at first.
+    /// What was lost for ever.
+    pub(super) fn read(
+        &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        random: &mut Random,
+    ) -> Option<Option<Place>> {
+        while let Some(request) = shard.poll_journal_read(now) {
+            self.reads.push(request);
+        }
+        let index = random.below(self.reads.len().max(1) as u64);
+        let index = usize::try_from(index).unwrap();
+        self.reads.get(index)?;
+        let request = self.reads.swap_remove(index);
+        let bytes = self.readable(&request);
+        let result = match random.below(20) {
+            0 => Err(ReadError::NotNow),
+            // Not twice in a row: that would be a damaged disk.
+            1 if self.failed.insert(request.token) => Ok(&bytes[..bytes.len() / 2]),
+            _ => Ok(&bytes[..]),
+        };
+        let lost = shard.on_journal_read(now, request.token, result);
+        if result.is_ok_and(|it| it.len() == bytes.len()) {
+            self.failed.remove(&request.token);
+        }
+        Some(lost)
+    }
+
+    /// What is written can be read, synced or not.
+    fn readable(&self, request: &ReadRequest) -> Vec<u8> {
+        let mut segment = self.segments[&request.segment].clone();
+        for (number, offset, bytes) in &self.unsynced {
+            if *number == request.segment {
+                segment[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        segment[request.offset as usize..][..request.bytes as usize].to_vec()
+    }
+
     fn put(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment[offset as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -60,6 +108,8 @@ impl Disk {
     /// The process ends (`with_power`: and nothing else does). The batch under way is torn: its
     /// writes came in their order, the last one with some of its sectors.
     pub(super) fn crash(&mut self, random: &mut Random, with_power: bool) {
+        self.reads.clear();
+        self.failed.clear();
         for (segment, offset, bytes) in std::mem::take(&mut self.unsynced) {
             if with_power || random.chance(1, 2) {
                 self.put(segment, offset, &bytes);
@@ -84,12 +134,19 @@ impl Disk {
         }
     }
 
-    pub(super) fn recover(&self, shard: u16) -> Result<Recovered, JournalError> {
+    pub(super) fn recover(
+        &self,
+        shard: u16,
+        queue_memory: Option<QueueMemory>,
+    ) -> Result<Recovered, JournalError> {
         let mut recovery = Recovery::new(ShardId(shard));
         for (number, bytes) in &self.segments {
             recovery.read(*number, bytes)?;
         }
         let mut recovered = recovery.finish()?;
+        if let Some(memory) = queue_memory {
+            recovered.leave_queues(memory);
+        }
         let wanted: Vec<u32> = recovered.wanted_segments().collect();
         for number in wanted {
             recovered.load(number, self.segments.get(&number).map_or(&[], |it| it))?;

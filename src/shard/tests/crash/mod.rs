@@ -3,5 +3,6 @@
 
 mod client;
 mod disk;
+mod overflow;
 mod scenarios;
 mod world;

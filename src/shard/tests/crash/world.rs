@@ -8,7 +8,7 @@ use crate::base::random::Random;
 use crate::base::time::Instant;
 use crate::codec::QosLevel;
 use crate::config::limits::{DurabilityAck, DurabilityLimits, Limits};
-use crate::journal::Recovered;
+use crate::journal::{QueueMemory, Recovered};
 use crate::shard::Shard;
 use crate::shard::interface::{
     CloseCause, ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings,
@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) payload_bytes_max: u64,
     /// No write comes back.
     pub(super) disk_is_stuck: bool,
+    /// A read may find something else than was written.
+    pub(super) is_disk_damaged: bool,
 }
 
 pub(super) fn limits(ack: DurabilityAck) -> Limits {
@@ -42,6 +44,8 @@ pub(super) fn limits(ack: DurabilityAck) -> Limits {
         packet_bytes_max: 64 << 10,
         inflight_max: 3,
         queued_messages_max: 1_000_000,
+        // So that queues overflow.
+        queue_memory_bytes_max: 2 << 10,
         durability: DurabilityLimits {
             ack,
             segment_bytes: 2 << 20,
@@ -68,9 +72,10 @@ impl World {
             qos_max: 2,
             payload_bytes_max: 300,
             disk_is_stuck: false,
+            is_disk_damaged: false,
         };
         world.disks.resize_with(shard_count.into(), Disk::default);
-        let recovered = world.recover();
+        let recovered = world.recover(None);
         world.start(recovered);
         for number in 0..client_count {
             let client_id = format!("client-{number}");
@@ -114,14 +119,15 @@ impl World {
         self.clients.iter_mut().for_each(Client::on_lost);
         self.unix_ms += 10;
         self.now = Instant::from_micros(1);
-        let recovered = self.recover();
+        let memory = self.shards[0].queue_memory();
+        let recovered = self.recover(Some(memory));
         self.start(recovered);
     }
 
-    fn recover(&self) -> Vec<Recovered> {
+    fn recover(&self, queue_memory: Option<QueueMemory>) -> Vec<Recovered> {
         let recovered = (0u16..).zip(&self.disks);
         recovered
-            .map(|(id, disk)| disk.recover(id).unwrap())
+            .map(|(id, disk)| disk.recover(id, queue_memory).unwrap())
             .collect()
     }
 
@@ -134,7 +140,7 @@ impl World {
             .for_each(|disk| disk.crash(random, false));
         self.clients.iter_mut().for_each(Client::on_lost);
         self.now = Instant::from_micros(1);
-        let rehomed = Recovered::rehome(&self.recover(), &KEY, shard_count);
+        let rehomed = Recovered::rehome(&self.recover(None), &KEY, shard_count);
         self.disks.clear();
         self.disks.resize_with(shard_count.into(), Disk::default);
         self.start(rehomed);
@@ -188,6 +194,23 @@ impl World {
         {
             self.shards[shard].on_durable(self.now, batch);
         }
+        if self.random.chance(1, 2) {
+            self.read(shard);
+        }
+    }
+
+    /// One read is answered.
+    fn read(&mut self, shard: usize) -> bool {
+        let Self {
+            disks,
+            shards,
+            random,
+            ..
+        } = self;
+        let answer = disks[shard].read(&mut shards[shard], self.now, random);
+        let lost = answer.is_some_and(|lost| lost.is_some());
+        assert!(!lost || self.is_disk_damaged);
+        answer.is_some()
     }
 
     fn wake(&mut self, shard: usize) {
@@ -281,7 +304,7 @@ impl World {
         self.clients[client].on_lost();
     }
 
-    fn publish(&mut self, client: usize) {
+    pub(super) fn publish(&mut self, client: usize) {
         self.payloads += 1;
         // Retained messages have topics of their own, one publisher each.
         let is_retained = self.random.chance(1, 6);
@@ -308,25 +331,13 @@ impl World {
 
     /// No more crashes and no new messages: everything that is on its way arrives.
     pub(super) fn settle(&mut self) {
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             for client in 0..self.clients.len() {
                 if self.clients[client].connection.is_none() {
                     self.connect(client);
                 }
             }
-            self.now = self.now + Duration::from_millis(50);
-            let mut moved = false;
-            for shard in 0..self.shards.len() {
-                self.wake(shard);
-                self.carry(shard);
-                let segment_bytes = self.limits.durability.segment_bytes;
-                moved |= self.disks[shard].begin(&mut self.shards[shard], segment_bytes);
-                if let Some(batch) = self.disks[shard].complete() {
-                    self.shards[shard].on_durable(self.now, batch);
-                    moved = true;
-                }
-                self.transmit(shard);
-            }
+            let moved = self.turn();
             let settled = self.clients.iter().all(Client::is_settled)
                 && self.shards.iter().all(Shard::is_settled)
                 && self.shards.iter().all(Shard::is_journal_settled);
@@ -336,6 +347,27 @@ impl World {
             }
         }
         panic!("the world does not come to rest");
+    }
+
+    /// Time goes on, and everything moves as far as it can; false: nothing did.
+    pub(super) fn turn(&mut self) -> bool {
+        self.now = self.now + Duration::from_millis(50);
+        let mut moved = false;
+        for shard in 0..self.shards.len() {
+            self.wake(shard);
+            self.carry(shard);
+            let segment_bytes = self.limits.durability.segment_bytes;
+            while self.read(shard) {
+                moved = true;
+            }
+            moved |= self.disks[shard].begin(&mut self.shards[shard], segment_bytes);
+            if let Some(batch) = self.disks[shard].complete() {
+                self.shards[shard].on_durable(self.now, batch);
+                moved = true;
+            }
+            self.transmit(shard);
+        }
+        moved
     }
 
     /// What every client that was subscribed from the beginning must have got.
