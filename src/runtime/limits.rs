@@ -10,7 +10,7 @@ const DIRECT_DESCRIPTORS_MAX: u64 = 1 << 20;
 const DIRECT_DESCRIPTORS_SPARE: u64 = 1024;
 /// Ordinary descriptors that one core needs at most: its rings, its bell, three rings and an event
 /// descriptor of the executor, files.
-const DESCRIPTORS_PER_CORE: u64 = 72 + RINGS_PER_CORE_MAX;
+const DESCRIPTORS_PER_CORE: u64 = 32 + RINGS_PER_CORE_MAX;
 /// Rings for the sockets of one core. Each has a table of its own and costs about 2 MiB; only the
 /// first is made at the start.
 const RINGS_PER_CORE_MAX: u64 = 16;

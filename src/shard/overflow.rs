@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Reads under way at once.
-const READS_MAX: usize = 32;
+const READS_MAX: usize = 16;
 /// One read takes so many bytes and messages at most, or one message.
 const READ_BYTES: u64 = 256 << 10;
 const READ_MESSAGES: u32 = 256;

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use tracing::{error, warn};
 
 /// Files that stay open for the next reads.
-const FILES_KEPT: usize = 8;
+const FILES_KEPT: usize = 4;
 /// Pages of one read; kept for the next one, unless a large message asked for more.
 const PAGES_BYTES: usize = 256 << 10;
 const PAGES_KEPT: usize = 8;
