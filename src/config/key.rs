@@ -457,24 +457,6 @@ pub static KEYS: &[Key<Settings>] = &[
         queued_bytes_max,
         "bytes that wait for one session"
     ),
-    limit!(
-        "session",
-        "queue_memory_bytes",
-        Bytes,
-        0,
-        TIB,
-        queue_memory_bytes_max,
-        "bytes of a persistent session's queue that stay in memory; the rest is on the disk only"
-    ),
-    limit!(
-        "session",
-        "queues_memory_bytes",
-        Bytes,
-        MIB,
-        TIB,
-        queues_memory_bytes_max,
-        "bytes of memory for the queues of all persistent sessions; past it they are on the disk"
-    ),
     choice!("shared", "strategy",
         "must be \"round-robin\", \"least-inflight\", \"sticky\", \"hash-client\", \"hash-topic\" \
          or \"random\"",
@@ -596,6 +578,24 @@ pub static KEYS: &[Key<Settings>] = &[
             of: |settings| u64::from(settings.limits.durability.buffer_bytes_max),
         },
     },
+    limit!(
+        "durability",
+        "queue_memory_bytes",
+        Bytes,
+        0,
+        TIB,
+        queue_memory_bytes_max,
+        "bytes of a persistent session's queue that stay in memory; the rest is on the disk only"
+    ),
+    limit!(
+        "durability",
+        "queues_memory_bytes",
+        Bytes,
+        MIB,
+        TIB,
+        queues_memory_bytes_max,
+        "bytes of memory for the queues of all persistent sessions; past it they are on the disk"
+    ),
     Key {
         section: "durability",
         name: "sync_delay_us",

@@ -191,7 +191,7 @@ const SMALL_FILES: &[&str] = &[
     "durability.min_free_bytes=0",
     // So that queues overflow.
     "--set",
-    "session.queue_memory_bytes=8KiB",
+    "durability.queue_memory_bytes=8KiB",
 ];
 
 #[test]

@@ -95,7 +95,7 @@ fn memory(broker: &Broker) -> u64 {
 fn long_queues_wait_on_the_disk_and_come_back_after_a_kill() {
     let size = Size::of_environment();
     let data_dir = scratch_dir("overflow");
-    let queues_memory = format!("session.queues_memory_bytes={}", size.queues_memory);
+    let queues_memory = format!("durability.queues_memory_bytes={}", size.queues_memory);
     let arguments = [
         "--set",
         "durability.segment_bytes=17MiB",
