@@ -12,6 +12,8 @@ pub struct Slab<T> {
     pages: Vec<Vec<Slot<T>>>,
     slot_count: u32,
     free: Vec<u32>,
+    /// Slots that are neither used nor free.
+    retired_count: usize,
     capacity_max: u32,
 }
 
@@ -28,13 +30,14 @@ impl<T> Slab<T> {
             pages: Vec::new(),
             slot_count: 0,
             free: Vec::new(),
+            retired_count: 0,
             capacity_max,
         }
     }
 
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.slot_count as usize - self.free.len()
+        self.slot_count as usize - self.free.len() - self.retired_count
     }
 
     #[must_use]
@@ -73,11 +76,25 @@ impl<T> Slab<T> {
     }
 
     pub fn remove(&mut self, index: u32) -> Option<T> {
+        let value = self.retire(index)?;
+        self.release(index);
+        Some(value)
+    }
+
+    /// As [`Self::remove`], but the slot is not used again before [`Self::release`]: its index is
+    /// still noted somewhere.
+    pub fn retire(&mut self, index: u32) -> Option<T> {
         let slot = self.slot_mut(index)?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index);
+        self.retired_count += 1;
         Some(value)
+    }
+
+    /// A retired slot may be used again. Once for each [`Self::retire`].
+    pub fn release(&mut self, index: u32) {
+        self.retired_count -= 1;
+        self.free.push(index);
     }
 
     #[must_use]
@@ -163,6 +180,19 @@ mod tests {
         assert!(slab.iter().all(|(index, value)| index == *value));
         assert_eq!(slab.insert(7), Ok((700, 1)));
         assert_eq!((slab.get(1000), slab.len()), (None, 1000));
+    }
+
+    #[test]
+    fn retired_slot_is_not_used_before_its_release() {
+        let mut slab = Slab::new(2);
+        let (index, _) = slab.insert('a').unwrap();
+        assert_eq!(slab.retire(index), Some('a'));
+        assert_eq!((slab.retire(index), slab.len()), (None, 0));
+        assert_ne!(slab.insert('b').unwrap().0, index);
+        assert!(slab.is_full());
+        slab.release(index);
+        assert_eq!(slab.insert('c'), Ok((index, 1)));
+        assert_eq!(slab.len(), 2);
     }
 
     #[test]

@@ -61,11 +61,13 @@ pub use publish_layout::{
 };
 pub use reason_code::ReasonCode;
 pub use sub_ack::{SubAck, encode_sub_ack, encode_unsub_ack};
-pub use subscribe::{Subscribe, encode_subscribe};
+pub use subscribe::{Subscribe, decode_subscribe_head, encode_subscribe};
 pub use subscribe_filter::{
     ReceivedFilters, RetainHandling, SubscribeFilter, SubscribeFilters, SubscriptionOptions,
 };
-pub use unsubscribe::{ReceivedTopicFilters, TopicFilters, Unsubscribe, encode_unsubscribe};
+pub use unsubscribe::{
+    ReceivedTopicFilters, TopicFilters, Unsubscribe, decode_unsubscribe_head, encode_unsubscribe,
+};
 
 /// Largest packet that the format can express, fixed header included.
 pub const PACKET_BYTES_MAX: u32 = 1 + 4 + VARIABLE_INTEGER_MAX;

@@ -1,6 +1,6 @@
 //! SUBSCRIBE.
 
-use super::frame::RawPacket;
+use super::frame::{RawPacket, check_fixed_header};
 use super::property::{PropertyId, section};
 use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
@@ -25,8 +25,33 @@ impl<'a> Subscribe<'a> {
     }
 }
 
+/// Decodes a SUBSCRIBE up to its filters: there may be very many, and [`SubscribeFilters::at`]
+/// decodes and checks them one by one.
+///
+/// # Errors
+/// As [`super::decode`], for everything before the filters; Protocol Error when there are none, or
+/// when `raw` is another packet.
+pub fn decode_subscribe_head<'a>(
+    version: ProtocolVersion,
+    raw: RawPacket<'a>,
+) -> Result<Subscribe<'a>, ProtocolError> {
+    if check_fixed_header(version, raw)? != PacketType::Subscribe {
+        return Err(ProtocolError::protocol("not a SUBSCRIBE"));
+    }
+    decode_head(version, raw)
+}
+
 /// The fixed header has been checked.
 pub(super) fn decode_body<'a>(
+    version: ProtocolVersion,
+    raw: RawPacket<'a>,
+) -> Result<Subscribe<'a>, ProtocolError> {
+    let subscribe = decode_head(version, raw)?;
+    subscribe.filters.check()?;
+    Ok(subscribe)
+}
+
+fn decode_head<'a>(
     version: ProtocolVersion,
     raw: RawPacket<'a>,
 ) -> Result<Subscribe<'a>, ProtocolError> {
@@ -46,7 +71,7 @@ pub(super) fn decode_body<'a>(
         packet_id,
         subscription_identifier,
         user_properties,
-        filters: SubscribeFilters::decode(version, &mut reader)?,
+        filters: SubscribeFilters::of_payload(version, reader.rest())?,
     })
 }
 

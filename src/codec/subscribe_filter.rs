@@ -115,7 +115,7 @@ pub enum SubscribeFilters<'a> {
     List(&'a [SubscribeFilter<'a>]),
 }
 
-/// The payload of a SUBSCRIBE, validated.
+/// The payload of a SUBSCRIBE.
 #[derive(Clone, Copy)]
 pub struct ReceivedFilters<'a> {
     bytes: &'a [u8],
@@ -123,32 +123,55 @@ pub struct ReceivedFilters<'a> {
 }
 
 impl<'a> SubscribeFilters<'a> {
-    /// Reads to the end of the packet.
-    pub(super) fn decode(
+    /// The entries themselves are not checked.
+    pub(super) fn of_payload(
         version: ProtocolVersion,
-        reader: &mut Reader<'a>,
+        bytes: &'a [u8],
     ) -> Result<Self, ProtocolError> {
-        let bytes = reader.rest();
         if bytes.is_empty() {
             // [MQTT-3.8.3-2]
             return Err(ProtocolError::protocol("SUBSCRIBE without a topic filter"));
         }
-        while !reader.is_empty() {
-            SubscribeFilter::decode(version, reader)?;
-        }
         Ok(Self::Received(ReceivedFilters { bytes, version }))
     }
 
+    pub(super) fn check(&self) -> Result<(), ProtocolError> {
+        let mut offset = 0;
+        while let Some((_, next)) = self.at(offset)? {
+            offset = next;
+        }
+        Ok(())
+    }
+
+    /// The entry at an offset, which is 0 or what came with the entry before, and the offset behind
+    /// it; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`super::decode`].
+    pub fn at(&self, offset: usize) -> Result<Option<(SubscribeFilter<'a>, usize)>, ProtocolError> {
+        match self {
+            Self::Received(ReceivedFilters { bytes, version }) => {
+                let rest = bytes.get(offset..).unwrap_or_default();
+                let mut reader = Reader::new(rest);
+                if reader.is_empty() {
+                    return Ok(None);
+                }
+                let filter = SubscribeFilter::decode(*version, &mut reader)?;
+                Ok(Some((filter, bytes.len() - reader.rest().len())))
+            }
+            Self::List(list) => Ok(list.get(offset).map(|filter| (*filter, offset + 1))),
+        }
+    }
+
+    /// All entries of a packet that was decoded as a whole; else those up to the first that is
+    /// wrong.
     pub fn iter(&self) -> impl Iterator<Item = SubscribeFilter<'a>> + use<'a> {
-        let (bytes, version, list) = match *self {
-            Self::Received(received) => (received.bytes, received.version, &[][..]),
-            Self::List(list) => (&[][..], ProtocolVersion::V5, list),
-        };
-        let mut reader = Reader::new(bytes);
-        // Decoding fails at the end only: the bytes have been through it once.
-        let received =
-            std::iter::from_fn(move || SubscribeFilter::decode(version, &mut reader).ok());
-        received.chain(list.iter().copied())
+        let (filters, mut offset) = (*self, 0);
+        std::iter::from_fn(move || {
+            let (filter, next) = filters.at(offset).ok().flatten()?;
+            offset = next;
+            Some(filter)
+        })
     }
 }
 

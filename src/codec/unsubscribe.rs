@@ -1,6 +1,6 @@
 //! UNSUBSCRIBE.
 
-use super::frame::RawPacket;
+use super::frame::{RawPacket, check_fixed_header};
 use super::property::section;
 use super::property_section::{PropertySink, decode_section};
 use super::property_view::{ReceivedProperties, UserProperties};
@@ -25,39 +25,63 @@ impl<'a> Unsubscribe<'a> {
 /// The topic filters of one UNSUBSCRIBE in their order; at least one.
 #[derive(Clone, Copy)]
 pub enum TopicFilters<'a> {
-    /// The payload of a decoded packet, validated.
+    /// The payload of a decoded packet.
     Received(ReceivedTopicFilters<'a>),
     /// Those of a packet to be encoded.
     List(&'a [&'a str]),
 }
 
-/// The payload of an UNSUBSCRIBE, validated.
+/// The payload of an UNSUBSCRIBE.
 #[derive(Clone, Copy)]
 pub struct ReceivedTopicFilters<'a>(&'a [u8]);
 
 impl<'a> TopicFilters<'a> {
-    fn decode(reader: &mut Reader<'a>) -> Result<Self, ProtocolError> {
-        let bytes = reader.rest();
+    /// The entries themselves are not checked.
+    fn of_payload(bytes: &'a [u8]) -> Result<Self, ProtocolError> {
         if bytes.is_empty() {
             // [MQTT-3.10.3-2]
             return Err(ProtocolError::protocol(
                 "UNSUBSCRIBE without a topic filter",
             ));
         }
-        while !reader.is_empty() {
-            reader.text()?;
-        }
         Ok(Self::Received(ReceivedTopicFilters(bytes)))
     }
 
+    fn check(&self) -> Result<(), ProtocolError> {
+        let mut offset = 0;
+        while let Some((_, next)) = self.at(offset)? {
+            offset = next;
+        }
+        Ok(())
+    }
+
+    /// The filter at an offset, which is 0 or what came with the filter before, and the offset
+    /// behind it; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`super::decode`].
+    pub fn at(&self, offset: usize) -> Result<Option<(&'a str, usize)>, ProtocolError> {
+        match self {
+            Self::Received(ReceivedTopicFilters(bytes)) => {
+                let rest = bytes.get(offset..).unwrap_or_default();
+                let mut reader = Reader::new(rest);
+                if reader.is_empty() {
+                    return Ok(None);
+                }
+                let filter = reader.text()?;
+                Ok(Some((filter, bytes.len() - reader.rest().len())))
+            }
+            Self::List(list) => Ok(list.get(offset).map(|filter| (*filter, offset + 1))),
+        }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let (bytes, list) = match *self {
-            Self::Received(received) => (received.0, &[][..]),
-            Self::List(list) => (&[][..], list),
-        };
-        let mut reader = Reader::new(bytes);
-        // Decoding fails at the end only: the bytes have been through it once.
-        std::iter::from_fn(move || reader.text().ok()).chain(list.iter().copied())
+        let (filters, mut offset) = (*self, 0);
+        std::iter::from_fn(move || {
+            let (filter, next) = filters.at(offset).ok().flatten()?;
+            offset = next;
+            Some(filter)
+        })
     }
 }
 
@@ -75,8 +99,33 @@ impl std::fmt::Debug for TopicFilters<'_> {
     }
 }
 
+/// Decodes an UNSUBSCRIBE up to its filters: there may be very many, and [`TopicFilters::at`]
+/// decodes and checks them one by one.
+///
+/// # Errors
+/// As [`super::decode`], for everything before the filters; Protocol Error when there are none, or
+/// when `raw` is another packet.
+pub fn decode_unsubscribe_head<'a>(
+    version: ProtocolVersion,
+    raw: RawPacket<'a>,
+) -> Result<Unsubscribe<'a>, ProtocolError> {
+    if check_fixed_header(version, raw)? != PacketType::Unsubscribe {
+        return Err(ProtocolError::protocol("not an UNSUBSCRIBE"));
+    }
+    decode_head(version, raw)
+}
+
 /// The fixed header has been checked.
 pub(super) fn decode_body<'a>(
+    version: ProtocolVersion,
+    raw: RawPacket<'a>,
+) -> Result<Unsubscribe<'a>, ProtocolError> {
+    let unsubscribe = decode_head(version, raw)?;
+    unsubscribe.filters.check()?;
+    Ok(unsubscribe)
+}
+
+fn decode_head<'a>(
     version: ProtocolVersion,
     raw: RawPacket<'a>,
 ) -> Result<Unsubscribe<'a>, ProtocolError> {
@@ -90,7 +139,7 @@ pub(super) fn decode_body<'a>(
     Ok(Unsubscribe {
         packet_id,
         user_properties,
-        filters: TopicFilters::decode(&mut reader)?,
+        filters: TopicFilters::of_payload(reader.rest())?,
     })
 }
 

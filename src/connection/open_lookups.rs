@@ -13,13 +13,16 @@ const RENEWED_MAX: usize = 65_536;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct NoteNumber(u64);
 
-/// Lookups asked for and not finished.
+/// Filters whose retained messages are due.
 #[derive(Debug)]
 pub struct OpenLookups {
-    /// Numbers of those that have begun, in the order of their SUBSCRIBE; the first is under way.
+    /// Numbers of the lookups that have begun, one for each SUBSCRIBE, in its order; the first is
+    /// under way.
     pub begun: VecDeque<u64>,
-    /// How many more wait at a barrier.
-    pub at_barrier: usize,
+    /// Filters of these, and of those that wait at a barrier.
+    pub filter_count: usize,
+    /// It goes on by itself in a later turn.
+    pub is_listed: bool,
     latest: NoteNumber,
     /// Hash of a topic name -> the latest note about it.
     renewed: Map<u64, NoteNumber>,
@@ -30,19 +33,20 @@ impl OpenLookups {
     pub fn new(seed: u64) -> Self {
         Self {
             begun: VecDeque::new(),
-            at_barrier: 0,
+            filter_count: 0,
+            is_listed: false,
             latest: NoteNumber(0),
             renewed: map(seed),
         }
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.begun.len() + self.at_barrier
+    pub const fn len(&self) -> usize {
+        self.filter_count
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 

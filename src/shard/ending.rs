@@ -82,6 +82,7 @@ impl Shard {
         let kept = self.take_partial(id);
         self.recycle_partial(kept);
         self.authentications.forget(id);
+        self.filter_work.forget(id);
         let mut connection = self.connections.remove(id.index)?;
         self.clients_connected -= u32::from(connection.session().is_some());
         if let Some(timer) = connection.timer.take() {
@@ -156,7 +157,7 @@ impl Shard {
     /// The session's state is discarded; a will that still waits is published now
     /// [MQTT-3.1.2-8].
     pub(super) fn end_session(&mut self, now: Instant, session_index: u32) {
-        let Some(mut session) = self.sessions.remove(session_index) else {
+        let Some(mut session) = self.sessions.retire(session_index) else {
             return;
         };
         assert!(session.connection.is_none());
@@ -164,9 +165,7 @@ impl Shard {
         if let Some(timer) = session.timer.take() {
             self.wheel.cancel(timer);
         }
-        for filter in session.subscriptions.drain() {
-            self.remove_subscription(session_index, filter);
-        }
+        let filters = session.subscriptions.drain();
         let number = session.journal_number;
         self.journal
             .about(number, &Record::SessionEnd { session: number });
@@ -190,6 +189,7 @@ impl Shard {
             left.push(Left { delivery, was_sent });
         }
         self.redeliver_shared(now, left);
+        self.leave_index(session_index, filters);
         if let Some(will) = session.will.take() {
             self.publish_will(now, &will, number);
         }

@@ -6,7 +6,8 @@ use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::codec::{
     AckKind, Frame, Packet, PacketType, ProtocolError, ProtocolVersion, RawPacket, ReasonCode,
-    Sender, decode_ack, decode_from_client, decode_publish, encode_ping_resp, frame,
+    Sender, decode_ack, decode_from_client, decode_publish, decode_subscribe_head,
+    decode_unsubscribe_head, encode_ping_resp, frame,
 };
 use crate::connection::Phase;
 
@@ -18,7 +19,8 @@ const PARTIAL_BYTES_KEPT: usize = 16 << 10;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Flow {
     Done,
-    /// Nothing was changed: the same packet comes again when the connection is resumed.
+    /// The same packet comes again when the connection is resumed. What was done of it, if it is a
+    /// large one, is noted in `filter_work`.
     Pause,
     /// The connection is gone.
     Closed,
@@ -58,7 +60,7 @@ impl Shard {
     }
 
     /// Handles what has been kept of a connection, if it can be.
-    fn retry(&mut self, now: Instant, id: ConnectionId) -> ReadVerdict {
+    pub(super) fn retry(&mut self, now: Instant, id: ConnectionId) -> ReadVerdict {
         let Some(connection) = self.connection(id) else {
             return ReadVerdict::Close;
         };
@@ -178,13 +180,33 @@ impl Shard {
                 AckKind::PubRel => self.on_pub_rel(id, session, &ack),
                 AckKind::PubComp => self.on_pub_comp(now, id, session, &ack),
             }),
-            _ => decode_from_client(version, raw)
-                .map(|packet| self.on_rare_packet(now, id, session, &packet)),
+            _ => self.on_rare_packet(now, id, session, version, raw),
         };
         decoded.unwrap_or_else(|error| self.fail(now, id, error))
     }
 
+    /// Apart, so that the packets that come with every message have the registers for themselves.
+    #[cold]
     fn on_rare_packet(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        session: u32,
+        version: ProtocolVersion,
+        raw: RawPacket<'_>,
+    ) -> Result<Flow, ProtocolError> {
+        match raw.packet_type() {
+            // These may have very many filters, which are decoded in slices.
+            Some(PacketType::Subscribe) => decode_subscribe_head(version, raw)
+                .map(|subscribe| self.on_subscribe(now, id, session, &subscribe)),
+            Some(PacketType::Unsubscribe) => decode_unsubscribe_head(version, raw)
+                .map(|unsubscribe| self.on_unsubscribe(now, id, session, &unsubscribe)),
+            _ => decode_from_client(version, raw)
+                .map(|packet| self.on_small_packet(now, id, session, &packet)),
+        }
+    }
+
+    fn on_small_packet(
         &mut self,
         now: Instant,
         id: ConnectionId,
@@ -192,8 +214,6 @@ impl Shard {
         packet: &Packet<'_>,
     ) -> Flow {
         match packet {
-            Packet::Subscribe(subscribe) => self.on_subscribe(now, id, session, subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, id, session, unsubscribe),
             Packet::PingReq => {
                 self.enqueue(id, encode_ping_resp);
                 Flow::Done

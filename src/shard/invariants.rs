@@ -80,6 +80,7 @@ impl Shard {
             assert!(session.outbound.sent_count() <= connection.window);
         }
         assert_eq!(queue_memory, self.journal.overflow.memory_bytes);
+        subscriptions += self.filter_work.leaving_count();
         assert_eq!(subscriptions, self.index.subscription_count());
         assert_eq!(members, self.shared.member_count());
     }
@@ -111,6 +112,7 @@ impl Shard {
             && self.forwards.is_settled()
             && self.journal.overflow.is_settled()
             && self.lookups.is_settled()
+            && self.filter_work.is_settled()
             && self.sys.is_settled()
             && self.shared.is_settled()
             && self.to_resume.is_empty()

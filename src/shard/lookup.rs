@@ -3,14 +3,14 @@
 //! A lookup visits the owner of an exact filter, or all shards for a wildcard, one after the
 //! other, a slice at a time, and only while its connection has room: a `#` over a million
 //! messages stalls nobody and fills no queue. The shard that is asked keeps nothing between
-//! slices. A connection has one lookup under way; further ones wait in `Connection::lookups`.
+//! slices. A connection has one lookup under way; further ones wait in `Connection::lookups`. The
+//! filters of one SUBSCRIBE are one lookup, and are visited one after the other.
 
 use super::Shard;
 use super::delivery::WhenSlow;
 use super::outgoing::Offer;
 use super::peer_batch::{RetainedQuery, ShardMessage};
-use super::subscribe::WantedLookup;
-use super::subscription::Subscription;
+use super::wanted::{Wanted, WantedFilters};
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
@@ -29,6 +29,8 @@ const SLICE_ANSWERS_MAX: usize = 64;
 const SLICE_BYTES_MAX: usize = 256 << 10;
 /// Slices of one turn.
 const SLICES_PER_TURN_MAX: usize = 16;
+/// Filters passed over, and lookups of ended connections forgotten, without looking at the clock.
+const SKIPS_MAX: usize = 64;
 /// QoS 1 and 2 answers may wait in the session's queue up to this many.
 const QUEUED_MAX: usize = 64;
 
@@ -43,16 +45,17 @@ pub(super) struct Lookups {
     slices: VecDeque<Slice>,
     /// All slices wait for links without room: no work until a batch comes home.
     stalled: bool,
+    /// Lookups of connections that are gone.
+    orphans: VecDeque<VecDeque<u64>>,
 }
 
 #[derive(Debug)]
 struct Lookup {
     connection: ConnectionId,
     session: u32,
-    filter: Box<str>,
-    /// As it was when it asked; its generation tells it from a later one with the same filter.
-    subscription: Subscription,
-    /// Shards to ask; the first one is being asked.
+    /// The first filter is being looked up, the others wait.
+    wanted: WantedFilters,
+    /// Shards to ask for the first filter; the first one is being asked.
     sources: VecDeque<ShardId>,
     cursor: Option<Cursor>,
     /// A slice was asked for and is not over.
@@ -62,9 +65,13 @@ struct Lookup {
 }
 
 #[derive(Debug)]
-struct Slice {
-    asker: ShardId,
-    query: Box<RetainedQuery>,
+enum Slice {
+    Query {
+        asker: ShardId,
+        query: Box<RetainedQuery>,
+    },
+    /// A connection of this shard has filters to pass over.
+    Advance(ConnectionId),
 }
 
 impl Lookups {
@@ -75,16 +82,30 @@ impl Lookups {
             active: map(seed),
             slices: VecDeque::new(),
             stalled: false,
+            orphans: VecDeque::new(),
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.stalled && !self.slices.is_empty()
+        (!self.stalled && !self.slices.is_empty()) || !self.orphans.is_empty()
     }
 
-    fn push_slice(&mut self, asker: ShardId, query: Box<RetainedQuery>) {
+    fn push_slice(&mut self, slice: Slice) {
         self.stalled = false;
-        self.slices.push_back(Slice { asker, query });
+        self.slices.push_back(slice);
+    }
+
+    fn forget_orphans(&mut self) {
+        for _ in 0..SKIPS_MAX {
+            let Some(first) = self.orphans.front_mut() else {
+                return;
+            };
+            if let Some(number) = first.pop_front() {
+                self.active.remove(&number);
+            } else {
+                self.orphans.pop_front();
+            }
+        }
     }
 
     /// A link has room again.
@@ -99,9 +120,9 @@ impl Lookups {
 
 /// At the subscriber's shard.
 impl Shard {
-    /// A SUBSCRIBE asks for `count` lookups, which begin behind its barrier: from now on live
-    /// messages are noted for them. Returns where the notes stand.
-    pub(super) fn expect_lookups(&mut self, id: ConnectionId, count: usize) -> NoteNumber {
+    /// A SUBSCRIBE asks for the lookup of a filter, which begins behind its barrier: from now on
+    /// live messages are noted for it. Returns where the notes stand.
+    pub(super) fn expect_lookup(&mut self, id: ConnectionId) -> NoteNumber {
         let seed = self.lookups.seed;
         let Self {
             connections,
@@ -109,22 +130,23 @@ impl Shard {
             ..
         } = self;
         let connection = connections.get_named_mut(id.index, id.generation);
-        let Some(connection) = connection.filter(|_| count > 0) else {
+        let Some(connection) = connection else {
             return NoteNumber::default();
         };
         if let Some(session) = connection.session().and_then(|it| sessions.get_mut(it)) {
-            session.retained_lookups += u32::try_from(count).unwrap_or(u32::MAX);
+            session.retained_lookups += 1;
         }
         let open = connection
             .lookups
             .get_or_insert_with(|| Box::new(OpenLookups::new(seed)));
-        open.at_barrier += count;
+        open.filter_count += 1;
         open.latest_note()
     }
 
-    /// Puts an expected lookup at the end of its connection's list.
-    pub(super) fn begin_lookup(&mut self, id: ConnectionId, wanted: WantedLookup) {
-        let sources = self.lookup_sources(&wanted);
+    /// Puts what a SUBSCRIBE expects at the end of its connection's list.
+    pub(super) fn begin_lookups(&mut self, id: ConnectionId, wanted: WantedFilters) {
+        let Some(first) = wanted.first() else { return };
+        let sources = self.lookup_sources(first);
         let number = self.lookups.last_number + 1;
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -132,13 +154,11 @@ impl Shard {
         let (Some(session), Some(open)) = (connection.session(), &mut connection.lookups) else {
             return;
         };
-        open.at_barrier -= 1;
         open.begun.push_back(number);
         let lookup = Lookup {
             connection: id,
             session,
-            filter: wanted.filter,
-            subscription: wanted.subscription,
+            wanted,
             sources,
             cursor: None,
             asked: false,
@@ -148,7 +168,7 @@ impl Shard {
         self.lookups.active.insert(number, lookup);
     }
 
-    fn lookup_sources(&self, wanted: &WantedLookup) -> VecDeque<ShardId> {
+    fn lookup_sources(&self, wanted: Wanted<'_>) -> VecDeque<ShardId> {
         let (own, count) = (self.id, self.shard_count);
         match wanted.kind {
             FilterKind::Exact => {
@@ -161,9 +181,12 @@ impl Shard {
     }
 
     /// Asks for the next slice of the connection's first lookup, if the connection has room.
-    /// Lookups that are done, or whose subscription has gone meanwhile, make way for the next.
+    /// Filters that are done, or whose subscription has gone meanwhile, make way for the next.
     pub(super) fn advance_lookup(&mut self, id: ConnectionId) {
-        while let Some(number) = self.first_lookup_with_room(id) {
+        for _ in 0..SKIPS_MAX {
+            let Some(number) = self.first_lookup_with_room(id) else {
+                return;
+            };
             let Some(lookup) = self.lookups.active.get(&number) else {
                 return;
             };
@@ -175,15 +198,31 @@ impl Shard {
                     self.ask(number, source);
                     return;
                 }
-                _ => self.finish_lookup(id, number),
+                _ => self.finish_filter(id, number),
             }
+        }
+        if let Some(connection) = self.connection_mut(id)
+            && let Some(open) = &mut connection.lookups
+        {
+            open.is_listed = true;
+            self.lookups.push_slice(Slice::Advance(id));
+        }
+    }
+
+    fn advance_listed(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connection_mut(id)
+            && let Some(open) = &mut connection.lookups
+        {
+            open.is_listed = false;
+            self.advance_lookup(id);
         }
     }
 
     /// The lookup under way, if its connection can take answers.
     fn first_lookup_with_room(&self, id: ConnectionId) -> Option<u64> {
         let connection = self.connection(id)?;
-        let number = *connection.lookups.as_ref()?.begun.front()?;
+        let open = connection.lookups.as_ref().filter(|it| !it.is_listed)?;
+        let number = *open.begun.front()?;
         let session = self.sessions.get(connection.session()?)?;
         let has_room = connection.send_bytes() < self.limits.send_queue_bytes_max as usize
             && session.outbound.queued_count() < QUEUED_MAX;
@@ -192,8 +231,11 @@ impl Shard {
 
     /// The subscription still exists [MQTT-3.10.4-2], and is not a later one with this filter.
     fn is_wanted(&self, lookup: &Lookup) -> bool {
-        let current = self.index.get(&lookup.filter, lookup.session);
-        current.is_some_and(|(_, it)| it.generation() == lookup.subscription.generation())
+        let Some(first) = lookup.wanted.first() else {
+            return false;
+        };
+        let current = self.index.get(first.filter, lookup.session);
+        current.is_some_and(|(_, it)| it.generation() == first.subscription.generation())
     }
 
     /// A live message took the place of the retained one after the lookup began.
@@ -209,14 +251,18 @@ impl Shard {
         let Some(lookup) = self.lookups.active.get_mut(&number) else {
             return;
         };
+        let Some(first) = lookup.wanted.first() else {
+            return;
+        };
         lookup.asked = true;
         let query = Box::new(RetainedQuery {
             lookup: number,
-            filter: lookup.filter.clone(),
+            filter: first.filter.into(),
             cursor: lookup.cursor.take(),
         });
         if source == self.id {
-            self.lookups.push_slice(source, query);
+            let asker = source;
+            self.lookups.push_slice(Slice::Query { asker, query });
         } else {
             self.links[source.index()].push(ShardMessage::RetainedQuery(query));
         }
@@ -228,20 +274,23 @@ impl Shard {
             self.messages.release(message);
             return;
         };
-        if !self.is_wanted(lookup) {
+        // The session may have another connection meanwhile, which did not ask.
+        let is_wanted = self.connection(lookup.connection).is_some() && self.is_wanted(lookup);
+        let first = lookup.wanted.first().filter(|_| is_wanted);
+        let Some(first) = first else {
             self.messages.release(message);
             return;
-        }
+        };
         if self.is_renewed(lookup, &message) {
             self.counters.retained_overtaken += 1;
             self.messages.release(message);
             return;
         }
         let session = lookup.session;
-        let identifier = lookup.subscription.identifier();
+        let identifier = first.subscription.identifier();
         let offer = Offer {
             message: &message,
-            qos: lookup.subscription.qos().min(message.qos()),
+            qos: first.subscription.qos().min(message.qos()),
             // [MQTT-3.3.1-9]: the RETAIN flag says that it was stored.
             retain: true,
             subscription_identifiers: identifier.as_slice(),
@@ -265,30 +314,53 @@ impl Shard {
         self.advance_lookup(id);
     }
 
-    fn finish_lookup(&mut self, id: ConnectionId, number: u64) {
-        let Some(lookup) = self.lookups.active.remove(&number) else {
+    /// The first filter of a lookup is done: the next one, or the next lookup.
+    fn finish_filter(&mut self, id: ConnectionId, number: u64) {
+        let Some(lookup) = self.lookups.active.get_mut(&number) else {
             return;
         };
-        if let Some(session) = self.sessions.get_mut(lookup.session) {
+        let session = lookup.session;
+        lookup.wanted.pop_first();
+        lookup.cursor = None;
+        let is_over = lookup.wanted.is_empty();
+        if is_over {
+            self.lookups.active.remove(&number);
+        } else {
+            self.begin_filter(number);
+        }
+        if let Some(session) = self.sessions.get_mut(session) {
             session.retained_lookups -= 1;
         }
         let Some(connection) = self.connection_mut(id) else {
             return;
         };
-        if let Some(open) = &mut connection.lookups {
+        let Some(open) = &mut connection.lookups else {
+            return;
+        };
+        open.filter_count -= 1;
+        if is_over {
             open.begun.pop_front();
-            if open.is_empty() {
-                connection.lookups = None;
-            }
+        }
+        if open.is_empty() {
+            connection.lookups = None;
+        }
+    }
+
+    fn begin_filter(&mut self, number: u64) {
+        let lookup = self.lookups.active.get(&number);
+        let sources = lookup
+            .and_then(|lookup| lookup.wanted.first())
+            .map(|first| self.lookup_sources(first));
+        if let Some(lookup) = self.lookups.active.get_mut(&number) {
+            lookup.sources = sources.unwrap_or_default();
         }
     }
 
     /// The connection is gone, and with it its lookups.
     pub(super) fn drop_lookups(&mut self, session: u32, open: Option<Box<OpenLookups>>) {
         let Some(open) = open else { return };
-        for number in &open.begun {
-            self.lookups.active.remove(number);
-        }
+        self.lookups.orphans.push_back(open.begun);
+        self.lookups.forget_orphans();
         if let Some(session) = self.sessions.get_mut(session) {
             session.retained_lookups = 0;
         }
@@ -321,30 +393,38 @@ impl Shard {
 /// At the shard that is asked.
 impl Shard {
     pub(super) fn on_retained_query(&mut self, asker: ShardId, query: Box<RetainedQuery>) {
-        self.lookups.push_slice(asker, query);
+        self.lookups.push_slice(Slice::Query { asker, query });
     }
 
     /// Some slices of the lookups that wait here, each lookup in its turn.
     pub(super) fn run_lookups(&mut self, now: Instant) {
+        self.lookups.forget_orphans();
         let (mut run, mut blocked) = (0, 0);
         while run < SLICES_PER_TURN_MAX && blocked < self.lookups.slices.len() {
             let Some(slice) = self.lookups.slices.pop_front() else {
                 return;
             };
-            if slice.asker != self.id && !self.has_room(slice.asker.index()) {
+            let (asker, query) = match slice {
+                Slice::Query { asker, query } => (asker, query),
+                Slice::Advance(id) => {
+                    run += 1;
+                    self.advance_listed(id);
+                    continue;
+                }
+            };
+            if asker != self.id && !self.has_room(asker.index()) {
                 // The link is busy: later. Room comes with the batches that return.
-                self.lookups.slices.push_back(slice);
+                self.lookups.slices.push_back(Slice::Query { asker, query });
                 blocked += 1;
                 continue;
             }
             run += 1;
-            self.run_slice(now, slice);
+            self.run_slice(now, asker, *query);
         }
         self.lookups.stalled = blocked > 0 && blocked == self.lookups.slices.len();
     }
 
-    fn run_slice(&mut self, now: Instant, slice: Slice) {
-        let Slice { asker, query } = slice;
+    fn run_slice(&mut self, now: Instant, asker: ShardId, query: RetainedQuery) {
         let mut found: Vec<SharedMessage> = Vec::new();
         let mut found_bytes = 0;
         let retained = &self.retained;

@@ -16,11 +16,13 @@
 mod acknowledge;
 mod answer;
 mod authenticate;
+mod barrier;
 mod connect;
 mod copies;
 mod delivery;
 mod directory;
 mod ending;
+mod filter_work;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -48,6 +50,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod timeout;
+mod wanted;
 mod wire;
 
 use crate::auth::method::Methods;
@@ -65,8 +68,10 @@ use crate::metrics::Counters;
 use crate::session::Session;
 use crate::topic::index::{FilterId, Index};
 use authenticate::Authentications;
+use barrier::Barriers;
 use delivery::Target;
 use directory::Directory;
+use filter_work::FilterWork;
 use forward::Forwards;
 use interest::{Announced, Interest};
 use interface::{CloseCause, Closing, ConnectionOrigin, HandOver, ReadVerdict, ShardSettings};
@@ -78,7 +83,6 @@ use retained::Retained;
 use shared_groups::SharedGroups;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use subscribe::Barriers;
 use subscription::Subscription;
 use sys::Sys;
 use timeout::TimerKey;
@@ -115,6 +119,7 @@ pub struct Shard {
     barriers: Barriers,
     retained: Retained,
     lookups: Lookups,
+    filter_work: FilterWork,
     authentications: Authentications,
     sys: Sys,
     mount_points: Box<[Option<Rc<str>>]>,
@@ -175,6 +180,7 @@ impl Shard {
             barriers: Barriers::default(),
             retained: Retained::new(seed),
             lookups: Lookups::new(seed),
+            filter_work: FilterWork::new(seed),
             authentications: Authentications::new(seed),
             sys: Sys::default(),
             mount_points: mount::mount_points(&limits),
@@ -345,6 +351,7 @@ impl Shard {
     pub fn on_peer_batch_returned(&mut self, now: Instant, peer: ShardId, batch: Box<PeerBatch>) {
         self.links[peer.index()].on_returned(batch);
         self.lookups.on_room();
+        self.filter_work.on_room();
         self.resume_link(peer);
         self.run_resumes(now);
     }
@@ -355,6 +362,7 @@ impl Shard {
         self.expire_timers(now);
         self.run_lookups(now);
         self.run_sys(now);
+        self.run_filter_work(now);
         self.run_resumes(now);
     }
 
@@ -413,7 +421,7 @@ impl Shard {
     /// When `on_timeout` wants to be called, at the latest. A time in the past: at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.lookups.has_work() || self.sys.has_work() {
+        if self.lookups.has_work() || self.sys.has_work() || self.filter_work.has_work() {
             return Some(Instant::ZERO);
         }
         let journal = &self.journal;

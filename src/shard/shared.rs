@@ -29,6 +29,8 @@ const HOPS_MAX: u8 = 8;
 /// publisher's shard sends it elsewhere for that. What came from another shard is as good as
 /// acknowledged, and safer in a member's queue than on the way.
 const HOPS_FOR_ROOM_MAX: u8 = 1;
+/// Memberships of one session: all of them are looked at when its client comes or goes.
+const MEMBERSHIPS_MAX: usize = 4096;
 /// Members that are asked for room before the first choice gets the message all the same.
 const PROBES_MAX: usize = 8;
 
@@ -66,7 +68,10 @@ impl Shard {
             return Err(ReasonCode::UnspecifiedError);
         };
         let subscriptions_max = self.limits.subscriptions_per_session_max as usize;
-        if !known && session.subscription_count() >= subscriptions_max {
+        let memberships = session.shared.as_ref().map_or(0, |shared| shared.len());
+        let is_full =
+            memberships >= MEMBERSHIPS_MAX || session.subscription_count() >= subscriptions_max;
+        if !known && is_full {
             self.counters.limits_reached += 1;
             return Err(ReasonCode::QuotaExceeded);
         }

@@ -1,15 +1,15 @@
-//! SUBSCRIBE and UNSUBSCRIBE: the local index, the news to the other shards, and the barrier
-//! behind which a SUBACK leaves.
+//! SUBSCRIBE and UNSUBSCRIBE: the local index, the news to the other shards, and the answer.
 
 use super::Shard;
+use super::filter_work::{Progress, Steps};
 use super::input::Flow;
 use super::journal::Waiter;
 use super::mount::mounted_filter;
 use super::peer_batch::ShardMessage;
 use super::shared::is_shared;
 use super::subscription::Subscription;
-use super::sys::SYS_PREFIX;
-use crate::base::ids::{ConnectionId, ShardId};
+use super::wanted::{Wanted, WantedFilters};
+use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
     PacketId, ProtocolError, ProtocolVersion, QosLevel, ReasonCode, RetainHandling, Subscribe,
@@ -19,7 +19,6 @@ use crate::connection::open_lookups::NoteNumber;
 use crate::journal::Record;
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 
 /// Retained lookups that one connection may have open; a filter beyond them is refused with Quota
 /// exceeded.
@@ -33,9 +32,9 @@ pub(super) struct PendingSubscribe {
     sub_ack: Option<PendingSubAck>,
     /// The journal has its subscriptions up to this record.
     sequence: u64,
-    lookups: Vec<WantedLookup>,
+    lookups: WantedFilters,
     /// Of topics that are made for the subscriber instead of looked up.
-    sys: Vec<WantedLookup>,
+    sys: WantedFilters,
     /// The last live message noted for the connection's lookups when the wait began.
     waits_since: NoteNumber,
 }
@@ -57,50 +56,6 @@ pub(super) enum Answer {
     },
 }
 
-/// A filter whose retained messages are wanted once the SUBACK is out.
-#[derive(Clone, Debug)]
-pub(super) struct WantedLookup {
-    pub(super) filter: Box<str>,
-    pub(super) kind: FilterKind,
-    pub(super) subscription: Subscription,
-}
-
-/// The SUBSCRIBE packets of this turn, and of earlier turns that wait for an answer. One barrier
-/// per turn and link, however many packets; bounded by the connections, each of which has at most
-/// as many SUBSCRIBE packets waiting as links have room.
-#[derive(Debug, Default)]
-pub(super) struct Barriers {
-    collecting: Vec<PendingSubscribe>,
-    waiting: VecDeque<Barrier>,
-    /// Number of the first one in `waiting`.
-    first_number: u64,
-    /// Barriers of other shards that wait until our retained updates are with their owners.
-    held: VecDeque<HeldBarrier>,
-}
-
-#[derive(Debug)]
-struct Barrier {
-    /// Shards that have not answered.
-    open: usize,
-    subscribes: Vec<PendingSubscribe>,
-}
-
-#[derive(Debug)]
-struct HeldBarrier {
-    source: ShardId,
-    number: u64,
-    /// The retained update that must have arrived at its owner, of those that arrive exactly once.
-    forward: u64,
-    /// Link and number of the retained update that must be accepted there.
-    waits: SmallVec<[(ShardId, u64); 4]>,
-}
-
-impl Barriers {
-    pub(super) fn is_settled(&self) -> bool {
-        self.collecting.is_empty() && self.waiting.is_empty() && self.held.is_empty()
-    }
-}
-
 /// From clients.
 impl Shard {
     pub(super) fn on_subscribe(
@@ -110,24 +65,87 @@ impl Shard {
         session: u32,
         subscribe: &Subscribe<'_>,
     ) -> Flow {
-        if let Err(error) = self.subscribe_allowed(id, subscribe) {
+        if !self.limits.subscription_identifiers_available
+            && subscribe.subscription_identifier.is_some()
+        {
+            let error = ProtocolError {
+                reason_code: ReasonCode::SubscriptionIdentifiersNotSupported,
+                context: "subscription identifiers are not available",
+            };
             return self.fail(now, id, error);
         }
-        let full = self.peers().find(|link| !self.has_room(*link));
-        if let Some(full) = full {
-            self.wait_for_link(id, full);
+        if !self.may_change_subscriptions(id, session) {
             return Flow::Pause;
         }
-        if self.journal_number(session) != 0 && self.journal.is_pressed() {
-            self.wait_for_journal(id);
-            return Flow::Pause;
+        let mut progress = self.filter_work.take(id);
+        match self.subscribe_slice(id, session, subscribe, &mut progress) {
+            Err(error) => return self.fail(now, id, error),
+            Ok(false) => {
+                self.filter_work.keep(id, progress);
+                return Flow::Pause;
+            }
+            Ok(true) => {}
         }
-        let mut codes = SmallVec::new();
-        let mut lookups = Vec::new();
+        let sub_ack = PendingSubAck {
+            packet_id: subscribe.packet_id,
+            codes: progress.codes,
+        };
+        let pending = PendingSubscribe {
+            connection: id,
+            sub_ack: Some(sub_ack),
+            sequence: self.sequence_of(session),
+            waits_since: progress.waits_since.unwrap_or_default(),
+            lookups: progress.lookups,
+            sys: progress.sys,
+        };
+        if self.shard_count == 1 {
+            return self.finish_subscribe(now, pending);
+        }
+        self.barriers.push(pending);
+        Flow::Done
+    }
+
+    /// Checks and subscribes as many of the filters as this turn has steps for; Ok(true): all are
+    /// done.
+    fn subscribe_slice(
+        &mut self,
+        id: ConnectionId,
+        session: u32,
+        subscribe: &Subscribe<'_>,
+        progress: &mut Progress,
+    ) -> Result<bool, ProtocolError> {
+        let speaks_v5 = self.speaks_v5(id);
+        let mut steps = self.filter_work.slice();
+        let is_checked = progress.check(&mut steps, |offset| {
+            let Some((filter, next)) = subscribe.filters.at(offset)? else {
+                return Ok(None);
+            };
+            self.filter_allowed(speaks_v5, &filter)?;
+            Ok(Some(next))
+        })?;
+        let mut is_done = false;
+        if is_checked {
+            is_done = self.subscribe_filters(id, session, subscribe, progress, &mut steps)?;
+        }
+        self.filter_work.spend(&steps);
+        Ok(is_done)
+    }
+
+    fn subscribe_filters(
+        &mut self,
+        id: ConnectionId,
+        session: u32,
+        subscribe: &Subscribe<'_>,
+        progress: &mut Progress,
+        steps: &mut Steps,
+    ) -> Result<bool, ProtocolError> {
         let mount_point = self.mount_point(id);
-        for (position, filter) in subscribe.filters().enumerate() {
-            let identifier = subscribe.subscription_identifier;
-            let code = if position >= LOOKUPS_PER_CONNECTION_MAX {
+        let identifier = subscribe.subscription_identifier;
+        while steps.are_left() {
+            let Some((filter, next)) = subscribe.filters.at(progress.applied)? else {
+                return Ok(true);
+            };
+            let code = if progress.codes.len() >= LOOKUPS_PER_CONNECTION_MAX {
                 Err(ReasonCode::QuotaExceeded)
             } else {
                 let topic_filter = mounted_filter(mount_point.as_deref(), filter.topic_filter);
@@ -135,70 +153,40 @@ impl Shard {
                     topic_filter: &topic_filter,
                     options: self.as_granted(id, filter.options),
                 };
-                self.subscribe(session, &filter, identifier, &mut lookups)
+                self.subscribe(id, session, &filter, identifier, progress)
             };
-            codes.push(self.sub_ack_code(id, filter.options.qos, code));
+            progress
+                .codes
+                .push(self.sub_ack_code(id, filter.options.qos, code));
+            progress.applied = next;
+            steps.take(filter.topic_filter.len());
         }
-        // The state of bridges is stored, the rest of this tree is made for the subscriber.
-        let sys = lookups
-            .iter()
-            .filter(|wanted| wanted.filter.starts_with(SYS_PREFIX))
-            .cloned()
-            .collect();
-        let sub_ack = PendingSubAck {
-            packet_id: subscribe.packet_id,
-            codes,
-        };
-        let pending = PendingSubscribe {
-            connection: id,
-            sub_ack: Some(sub_ack),
-            sequence: self.sequence_of(session),
-            waits_since: self.expect_lookups(id, lookups.len()),
-            lookups,
-            sys,
-        };
-        if self.shard_count == 1 {
-            return self.finish_subscribe(now, pending);
-        }
-        self.barriers.collecting.push(pending);
-        Flow::Done
+        Ok(subscribe.filters.at(progress.applied)?.is_none())
     }
 
     /// What was announced as not available is a Protocol Error (sections 3.2.2.3.11 and
     /// 3.2.2.3.12); 3.x has no announcement, and refuses in the SUBACK.
-    fn subscribe_allowed(
+    fn filter_allowed(
         &self,
-        id: ConnectionId,
-        subscribe: &Subscribe<'_>,
+        speaks_v5: bool,
+        filter: &SubscribeFilter<'_>,
     ) -> Result<(), ProtocolError> {
         let limits = &self.limits;
-        if !limits.subscription_identifiers_available && subscribe.subscription_identifier.is_some()
-        {
-            return Err(ProtocolError {
-                reason_code: ReasonCode::SubscriptionIdentifiersNotSupported,
-                context: "subscription identifiers are not available",
-            });
-        }
-        let has_wildcard = |filter: SubscribeFilter<'_>| filter.topic_filter.contains(['+', '#']);
-        if !limits.wildcard_available && self.speaks_v5(id) && subscribe.filters().any(has_wildcard)
-        {
+        let topic_filter = filter.topic_filter;
+        if !limits.wildcard_available && speaks_v5 && topic_filter.contains(['+', '#']) {
             return Err(ProtocolError {
                 reason_code: ReasonCode::WildcardSubscriptionsNotSupported,
                 context: "wildcard subscriptions are not available",
             });
         }
-        let has_share = |filter: SubscribeFilter<'_>| is_shared(filter.topic_filter);
-        if !limits.shared_available && self.speaks_v5(id) && subscribe.filters().any(has_share) {
+        if !limits.shared_available && speaks_v5 && is_shared(topic_filter) {
             return Err(ProtocolError {
                 reason_code: ReasonCode::SharedSubscriptionsNotSupported,
                 context: "shared subscriptions are not available",
             });
         }
         // [MQTT-3.8.3-4]
-        if subscribe
-            .filters()
-            .any(|filter| filter.options.no_local && is_shared(filter.topic_filter))
-        {
+        if filter.options.no_local && is_shared(topic_filter) {
             return Err(Self::protocol_error("no local on a shared subscription"));
         }
         Ok(())
@@ -219,13 +207,29 @@ impl Shard {
         options
     }
 
+    /// Is there room for the news on every link, and does the disk keep up? If not, the connection
+    /// is listed to be tried again when it is so.
+    fn may_change_subscriptions(&mut self, id: ConnectionId, session: u32) -> bool {
+        let full = self.peers().find(|link| !self.has_room(*link));
+        if let Some(full) = full {
+            self.wait_for_link(id, full);
+            return false;
+        }
+        let is_pressed = self.journal_number(session) != 0 && self.journal.is_pressed();
+        if is_pressed {
+            self.wait_for_journal(id);
+        }
+        !is_pressed
+    }
+
     /// One filter into the index; Ok: the granted QoS.
     fn subscribe(
         &mut self,
+        id: ConnectionId,
         session_index: u32,
         filter: &SubscribeFilter<'_>,
         identifier: Option<u32>,
-        lookups: &mut Vec<WantedLookup>,
+        progress: &mut Progress,
     ) -> Result<QosLevel, ReasonCode> {
         let kind = self.check_filter(filter.topic_filter)?;
         if is_shared(filter.topic_filter) {
@@ -235,8 +239,7 @@ impl Shard {
         let Some(session) = self.sessions.get(session_index) else {
             return Err(ReasonCode::UnspecifiedError);
         };
-        let open = session.retained_lookups as usize + lookups.len();
-        let full = open >= LOOKUPS_PER_CONNECTION_MAX;
+        let full = session.retained_lookups as usize >= LOOKUPS_PER_CONNECTION_MAX;
         let previous = self.index.get(filter.topic_filter, session_index);
         let known = previous.is_some();
         let subscriptions_max = self.limits.subscriptions_per_session_max as usize;
@@ -266,8 +269,10 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         if wants_retained {
-            lookups.push(WantedLookup {
-                filter: filter.topic_filter.into(),
+            let note = self.expect_lookup(id);
+            progress.waits_since.get_or_insert(note);
+            progress.want(Wanted {
+                filter: filter.topic_filter,
                 kind,
                 subscription,
             });
@@ -332,7 +337,7 @@ impl Shard {
     }
 
     /// SUBACK, then the retained messages.
-    fn finish_subscribe(&mut self, now: Instant, mut pending: PendingSubscribe) -> Flow {
+    pub(super) fn finish_subscribe(&mut self, now: Instant, mut pending: PendingSubscribe) -> Flow {
         let id = pending.connection;
         if self.connection(id).is_none() {
             return Flow::Closed;
@@ -348,13 +353,11 @@ impl Shard {
             }
             self.begin_sys(now, id, std::mem::take(&mut pending.sys));
             if self.is_outdated(&pending) {
-                self.barriers.collecting.push(pending);
+                self.barriers.push(pending);
                 return Flow::Done;
             }
         }
-        for wanted in pending.lookups {
-            self.begin_lookup(id, wanted);
-        }
+        self.begin_lookups(id, pending.lookups);
         self.advance_lookup(id);
         Flow::Done
     }
@@ -382,16 +385,19 @@ impl Shard {
         session_index: u32,
         unsubscribe: &Unsubscribe<'_>,
     ) -> Flow {
-        let mut codes: SmallVec<[u8; 8]> = SmallVec::new();
-        let mount_point = self.mount_point(id);
-        for topic_filter in unsubscribe.filters() {
-            let topic_filter = mounted_filter(mount_point.as_deref(), topic_filter);
-            let code = match self.unsubscribe(session_index, &topic_filter) {
-                Some(()) => ReasonCode::Success,
-                None => ReasonCode::NoSubscriptionExisted,
-            };
-            codes.push(code as u8);
+        if !self.may_change_subscriptions(id, session_index) {
+            return Flow::Pause;
         }
+        let mut progress = self.filter_work.take(id);
+        match self.unsubscribe_slice(id, session_index, unsubscribe, &mut progress) {
+            Err(error) => return self.fail(now, id, error),
+            Ok(false) => {
+                self.filter_work.keep(id, progress);
+                return Flow::Pause;
+            }
+            Ok(true) => {}
+        }
+        let codes = progress.codes;
         let packet_id = unsubscribe.packet_id;
         if self.journal.is_durable(self.sequence_of(session_index)) {
             return self.answer_unsubscribe(now, id, packet_id, &codes);
@@ -403,6 +409,38 @@ impl Shard {
                 codes,
             })));
         Flow::Done
+    }
+
+    /// As [`Self::subscribe_slice`].
+    fn unsubscribe_slice(
+        &mut self,
+        id: ConnectionId,
+        session: u32,
+        unsubscribe: &Unsubscribe<'_>,
+        progress: &mut Progress,
+    ) -> Result<bool, ProtocolError> {
+        let filters = &unsubscribe.filters;
+        let mount_point = self.mount_point(id);
+        let mut steps = self.filter_work.slice();
+        let next = |offset| Ok(filters.at(offset)?.map(|(_, next)| next));
+        let is_checked = progress.check(&mut steps, next)?;
+        let mut is_done = false;
+        while is_checked && !is_done && steps.are_left() {
+            let Some((topic_filter, next)) = filters.at(progress.applied)? else {
+                is_done = true;
+                continue;
+            };
+            let mounted = mounted_filter(mount_point.as_deref(), topic_filter);
+            let code = match self.unsubscribe(session, &mounted) {
+                Some(()) => ReasonCode::Success,
+                None => ReasonCode::NoSubscriptionExisted,
+            };
+            progress.codes.push(code as u8);
+            progress.applied = next;
+            steps.take(topic_filter.len());
+        }
+        self.filter_work.spend(&steps);
+        Ok(is_done)
     }
 
     /// What a SUBSCRIBE or UNSUBSCRIBE changed is durable.
@@ -459,92 +497,6 @@ impl Shard {
                 FilterKind::Exact => {
                     self.links[link].push(ShardMessage::ExactInterest { hash, wanted });
                 }
-            }
-        }
-    }
-}
-
-/// Between shards.
-impl Shard {
-    /// At the end of a turn: one barrier for all SUBSCRIBE packets of the turn.
-    pub(super) fn send_barrier(&mut self) {
-        if self.barriers.collecting.is_empty() {
-            return;
-        }
-        let subscribes = std::mem::take(&mut self.barriers.collecting);
-        let number = self.barriers.first_number + self.barriers.waiting.len() as u64;
-        let open = usize::from(self.shard_count) - 1;
-        self.barriers
-            .waiting
-            .push_back(Barrier { open, subscribes });
-        for link in self.peers() {
-            self.links[link].push(ShardMessage::Barrier { number });
-        }
-    }
-
-    /// Another shard's barrier: all interest before it is in the table already. The answer must
-    /// also wait for retained updates that this shard sent before: a lookup at the owner that
-    /// follows the answer must find them, as they were not forwarded to the new subscriber.
-    pub(super) fn on_barrier(&mut self, source: ShardId, number: u64) {
-        let mut waits = SmallVec::new();
-        for link in self.peers() {
-            let update = self.links[link].last_retained_update;
-            if !self.links[link].has_accepted(update) {
-                #[allow(clippy::cast_possible_truncation, reason = "below shard_count, a u16")]
-                waits.push((ShardId(link as u16), update));
-            }
-        }
-        self.barriers.held.push_back(HeldBarrier {
-            source,
-            number,
-            forward: self.forwards.last_retained_update(),
-            waits,
-        });
-        self.answer_barriers();
-    }
-
-    /// Answers the barriers that wait for nothing any more, in the order of their coming.
-    pub(super) fn answer_barriers(&mut self) {
-        let Self {
-            barriers,
-            links,
-            forwards,
-            ..
-        } = self;
-        while let Some(held) = barriers.held.front() {
-            let accepted =
-                |(shard, number): &(ShardId, u64)| links[shard.index()].has_accepted(*number);
-            if !held.waits.iter().all(accepted) || !forwards.is_done(held.forward) {
-                return;
-            }
-            let number = held.number;
-            links[held.source.index()].push(ShardMessage::BarrierReached { number });
-            barriers.held.pop_front();
-        }
-    }
-
-    /// A shard has answered: SUBACKs leave when all have.
-    pub(super) fn on_barrier_reached(&mut self, now: Instant, number: u64) {
-        let Some(position) = number.checked_sub(self.barriers.first_number) else {
-            return;
-        };
-        let position = usize::try_from(position).unwrap_or(usize::MAX);
-        let Some(barrier) = self.barriers.waiting.get_mut(position) else {
-            return;
-        };
-        barrier.open -= 1;
-        while self
-            .barriers
-            .waiting
-            .front()
-            .is_some_and(|first| first.open == 0)
-        {
-            let Some(done) = self.barriers.waiting.pop_front() else {
-                return;
-            };
-            self.barriers.first_number += 1;
-            for pending in done.subscribes {
-                self.finish_subscribe(now, pending);
             }
         }
     }

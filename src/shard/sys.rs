@@ -10,8 +10,9 @@ use super::Shard;
 use super::delivery::WhenSlow;
 use super::outgoing::Offer;
 use super::peer_batch::ShardMessage;
-use super::subscribe::WantedLookup;
+use super::subscription::Subscription;
 use super::timeout::TimerKey;
+use super::wanted::WantedFilters;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::base::wheel::TimerId;
@@ -71,7 +72,8 @@ pub(super) struct Sys {
 #[derive(Debug)]
 struct Waiting {
     connection: ConnectionId,
-    wanted: WantedLookup,
+    filter: Box<str>,
+    subscription: Subscription,
 }
 
 impl Sys {
@@ -111,20 +113,22 @@ impl Shard {
 
     /// The SUBACK is out: the client gets the present values of these filters, and from now on
     /// what changes.
-    pub(super) fn begin_sys(&mut self, now: Instant, id: ConnectionId, wanted: Vec<WantedLookup>) {
+    pub(super) fn begin_sys(&mut self, now: Instant, id: ConnectionId, mut wanted: WantedFilters) {
         if self.limits.sys_interval.is_zero() {
             return;
         }
         self.rearm_sys(now);
-        for wanted in wanted {
+        while let Some(first) = wanted.first() {
             if self.sys.waiting.len() >= WAITING_MAX {
                 self.counters.limits_reached += 1;
                 return;
             }
             self.sys.waiting.push_back(Waiting {
                 connection: id,
-                wanted,
+                filter: first.filter.into(),
+                subscription: first.subscription,
             });
+            wanted.pop_first();
         }
         if !self.sys.waiting.is_empty() {
             self.collect_reports(now);
@@ -234,11 +238,11 @@ impl Shard {
 
     /// All present values to one new subscription, if it still exists.
     fn deliver_sys(&mut self, now: Instant, waiting: &Waiting, tree: &SysTree) {
-        let WantedLookup {
+        let Waiting {
             filter,
             subscription,
             ..
-        } = &waiting.wanted;
+        } = waiting;
         let Some(session) = self
             .connection(waiting.connection)
             .and_then(|connection| connection.session())

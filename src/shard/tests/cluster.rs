@@ -66,7 +66,14 @@ impl Cluster {
         client
     }
 
-    /// The same with or without Clean Session; its CONNACK is among what the shard sends.
+    /// A session that ends with its connection, and that replaces an earlier one.
+    pub(super) fn connect_clean(&mut self, shard: usize, name: &str) -> Client {
+        let client = self.open(shard, name, 4, true);
+        assert_eq!(self.received(client)[..2], [0x20, 2]);
+        client
+    }
+
+    /// With or without Clean Session; its CONNACK is among what the shard sends.
     pub(super) fn open(&mut self, shard: usize, name: &str, level: u8, is_clean: bool) -> Client {
         let origin = ConnectionOrigin {
             peer: None,
@@ -106,8 +113,12 @@ impl Cluster {
     }
 
     pub(super) fn feed(&mut self, client: Client, bytes: &[u8]) {
-        let verdict = self.shards[client.shard].on_bytes(self.now, client.id, bytes);
-        assert_eq!(verdict, ReadVerdict::Continue);
+        assert_eq!(self.feed_any(client, bytes), ReadVerdict::Continue);
+    }
+
+    /// The same for bytes that the shard may not be able to handle at once.
+    pub(super) fn feed_any(&mut self, client: Client, bytes: &[u8]) -> ReadVerdict {
+        self.shards[client.shard].on_bytes(self.now, client.id, bytes)
     }
 
     /// Moves the batches from one shard to another, and takes them home.
@@ -194,7 +205,15 @@ fn string(text: &str) -> Vec<u8> {
 }
 
 fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
-    [&[first_byte, u8::try_from(body.len()).unwrap()][..], body].concat()
+    let mut packet = vec![first_byte];
+    let mut rest = body.len();
+    while rest >= 128 {
+        packet.push(u8::try_from(rest % 128).unwrap() | 128);
+        rest /= 128;
+    }
+    packet.push(u8::try_from(rest).unwrap());
+    packet.extend_from_slice(body);
+    packet
 }
 
 pub(super) fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
@@ -203,6 +222,20 @@ pub(super) fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
 
 pub(super) fn unsubscribe(filter: &str) -> Vec<u8> {
     packet(0xa2, &[&[0, 2][..], &string(filter)].concat())
+}
+
+/// SUBSCRIBE with all of them at QoS 1, its packet identifier is 3.
+pub(super) fn subscribe_all(filters: &[String]) -> Vec<u8> {
+    let entries = filters
+        .iter()
+        .flat_map(|filter| [string(filter), vec![1]].concat());
+    packet(0x82, &[0, 3].into_iter().chain(entries).collect::<Vec<_>>())
+}
+
+/// UNSUBSCRIBE with all of them, its packet identifier is 4.
+pub(super) fn unsubscribe_all(filters: &[String]) -> Vec<u8> {
+    let entries = filters.iter().flat_map(|filter| string(filter));
+    packet(0xa2, &[0, 4].into_iter().chain(entries).collect::<Vec<_>>())
 }
 
 /// `flags`: DUP 8, QoS 2 or 4, RETAIN 1; the packet identifier is 7.

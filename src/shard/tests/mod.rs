@@ -6,6 +6,7 @@ mod crash;
 mod groups;
 mod races;
 mod retained;
+mod slices;
 mod sys;
 
 use super::fuzz::exercise_connection;
