@@ -1,9 +1,11 @@
 //! Deterministic simulation of the whole broker but its runtime: any number of shards, their
 //! links, connections and clients from one seed, in virtual time.
 //!
-//! `SIM_SEED=7 cargo test --test sim` replays one world, `SIM_MINUTES=30` searches new ones,
-//! `SIM_SHARDS=4` fixes the number of shards, `SIM_WATCH=text` prints the lines of the trace that
-//! contain the text. A failure prints its seed and the last lines of the trace.
+//! `SIM_SEED=7 cargo test --test sim` replays one world, `SIM_SHARDS=4` fixes the number of shards,
+//! `SIM_WATCH=text` prints the lines of the trace that contain the text. A failure prints its seed
+//! and the last lines of the trace. A search: `SIM_MINUTES=30 cargo test --profile sim --test sim
+//! fresh -- --nocapture`, or `SIM_WORLDS=1000`, from a seed of one's own with `SIM_FROM=1`; it ends
+//! after `SIM_FAILURES=10`.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::disallowed_methods,
@@ -49,6 +51,8 @@ const FIXED: &[(u64, Option<u16>, &str)] = &[
 const CONSECUTIVE: u64 = 40;
 /// New worlds in each run.
 const FRESH: u64 = 10;
+/// A search goes on after a failure, but not for ever.
+const FAILURES_MAX: u64 = 10;
 
 fn number(name: &str) -> Option<u64> {
     var(name).ok()?.parse().ok()
@@ -98,16 +102,28 @@ fn fresh_worlds_keep_their_promises() {
         return;
     }
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let first = clock.as_nanos() as u64;
+    let first = number("SIM_FROM").unwrap_or(clock.as_nanos() as u64);
     eprintln!("fresh seeds from {first}");
+    let least = number("SIM_WORLDS").unwrap_or(FRESH);
     let minutes = number("SIM_MINUTES").unwrap_or(0);
-    let end = Instant::now() + Duration::from_secs(60 * minutes);
-    let mut worlds = 0;
-    while worlds < FRESH || Instant::now() < end {
-        check(first.wrapping_add(worlds), None);
+    let failures_max = number("SIM_FAILURES").unwrap_or(FAILURES_MAX) as usize;
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(60 * minutes);
+    let (mut worlds, mut events) = (0, 0);
+    let mut failures: Vec<String> = Vec::new();
+    while (worlds < least || Instant::now() < end) && failures.len() < failures_max {
+        let outcome = run(first.wrapping_add(worlds), shards(), None);
         worlds += 1;
+        events += outcome.events;
+        if let Some(failure) = outcome.failure {
+            eprintln!("world {worlds}: {}", what(&failure));
+            failures.push(failure);
+        }
     }
-    eprintln!("{worlds} worlds");
+    eprintln!("{worlds} worlds, {events} events, {:?}", begin.elapsed());
+    if let Some(first) = failures.first() {
+        panic!("{first}\n{} of {worlds} worlds failed", failures.len());
+    }
 }
 
 #[test]
