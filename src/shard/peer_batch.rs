@@ -225,8 +225,19 @@ impl PeerBatch {
         }
     }
 
-    /// Makes the message again in the receiver's own memory.
-    pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
+    /// Payloads of the messages in here whose acceptance their publishers wait for. By them the
+    /// simulator knows what is on its way.
+    pub fn awaited_payloads(&self) -> impl Iterator<Item = &[u8]> {
+        self.messages.iter().filter_map(|message| match message {
+            ShardMessage::Publish(record) | ShardMessage::RetainedUpdate(record) => {
+                Some(self.parts(record).2)
+            }
+            _ => None,
+        })
+    }
+
+    /// Topic name, properties and payload.
+    fn parts(&self, record: &PublishRecord) -> (&[u8], &[u8], &[u8]) {
         let topic_bytes = usize::from(record.topic_bytes);
         let length = topic_bytes + record.properties_bytes as usize + record.payload_bytes as usize;
         let body = if record.shared == NOT_SHARED {
@@ -236,6 +247,12 @@ impl PeerBatch {
         };
         let (topic_name, rest) = body.split_at(topic_bytes);
         let (properties, payload) = rest.split_at(record.properties_bytes as usize);
+        (topic_name, properties, payload)
+    }
+
+    /// Makes the message again in the receiver's own memory.
+    pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
+        let (topic_name, properties, payload) = self.parts(record);
         pool.make(&MessageParts {
             topic_name,
             properties: ForwardableRuns::of_forwardable(properties),

@@ -279,6 +279,14 @@ impl Auditor {
         }
     }
 
+    /// Does the publisher know that the broker has all that there is of the message? A second copy
+    /// at QoS 1 is a message of its own: its acknowledgement says nothing about the first.
+    pub(crate) fn is_over(&self, message: u32) -> bool {
+        let is_over =
+            |it: &Message| it.accepted.is_some() && (it.qos == 2 || it.transmissions == 1);
+        self.message(message).is_some_and(is_over)
+    }
+
     /// The broker answered something that was sent after this QoS 0 message.
     pub(crate) fn on_processed(&mut self, message: u32) {
         if let Some(message) = self.message_mut(message) {

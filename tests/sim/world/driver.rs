@@ -1,6 +1,7 @@
 //! The broker's host: what the real runtime does with sockets, links and timers.
 
 use super::{Sabotage, World};
+use crate::model::payload_id;
 use crate::network::{Connection, Parcel, Place};
 use crate::schedule::Event;
 use ringway::base::ids::ShardId;
@@ -480,6 +481,7 @@ impl World {
         if lost {
             *batch = PeerBatch::default();
         } else {
+            self.check_awaited(target, &batch);
             let from = ShardId(source as u16);
             self.nodes[target]
                 .shard
@@ -490,6 +492,20 @@ impl World {
         self.schedule
             .at(arrival, Event::BatchHome { source, target });
         self.plan_turn(target);
+    }
+
+    /// A publisher hears PUBACK or PUBREC only when all shards that its message goes to have it;
+    /// at QoS 2 even if the message was sent twice.
+    fn check_awaited(&mut self, target: usize, batch: &PeerBatch) {
+        let late = batch
+            .awaited_payloads()
+            .filter_map(payload_id)
+            .find(|id| self.auditor.is_over(*id));
+        if let Some(id) = late {
+            self.fail(format!(
+                "message {id} reaches shard {target} after its acknowledgement"
+            ));
+        }
     }
 
     pub(super) fn receive_batch_home(&mut self, source: usize, target: usize) {
