@@ -4,6 +4,7 @@
 //! that show only without it.
 
 use crate::wire::Version;
+use crate::world::SCRIPTED;
 use ringway::base::random::Random;
 use ringway::config::limits::{Limits, QueueFullPolicy};
 use std::time::Duration;
@@ -56,9 +57,82 @@ pub(crate) struct Features {
     pub(crate) large_payloads: bool,
 }
 
+/// What a world is about beside ordinary life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Theme {
+    Ordinary,
+    /// Retained messages and their new subscribers meet on slow links.
+    RetainedRaces,
+    /// Connections replace each other.
+    Takeovers,
+    /// More topics than aliases.
+    Aliases,
+    /// One message at a time, everywhere.
+    Windows,
+    /// Hardly room for the connections, sessions and retained messages of this world.
+    Narrow,
+}
+
+/// How often a client does what, in 100.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    pub(crate) publish: u64,
+    pub(crate) subscribe: u64,
+    pub(crate) unsubscribe: u64,
+    pub(crate) disconnect: u64,
+    pub(crate) take_over: u64,
+    pub(crate) ping: u64,
+    /// Of 4 messages, those with RETAIN.
+    pub(crate) retain: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Habit {
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    Disconnect,
+    TakeOver,
+    Ping,
+}
+
+impl Habits {
+    /// What comes next; None: nothing.
+    pub(crate) fn draw(&self, random: &mut Random) -> Option<Habit> {
+        let mut number = random.below(100);
+        let habits = [
+            (self.publish, Habit::Publish),
+            (self.subscribe, Habit::Subscribe),
+            (self.unsubscribe, Habit::Unsubscribe),
+            (self.disconnect, Habit::Disconnect),
+            (self.take_over, Habit::TakeOver),
+            (self.ping, Habit::Ping),
+        ];
+        for (share, habit) in habits {
+            if number < share {
+                return Some(habit);
+            }
+            number -= share;
+        }
+        None
+    }
+}
+
+const HABITS: Habits = Habits {
+    publish: 70,
+    subscribe: 20,
+    unsubscribe: 4,
+    disconnect: 2,
+    take_over: 2,
+    ping: 1,
+    retain: 1,
+};
+
 /// One world's settings, drawn from its seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Swarm {
+    pub(crate) theme: Theme,
+    pub(crate) habits: Habits,
     pub(crate) shard_count: u16,
     pub(crate) client_count: usize,
     pub(crate) rude_count: usize,
@@ -95,7 +169,9 @@ impl Swarm {
         let rounds = 1 + random.below(4);
         let actions = 30 + random.below(2_000 / (client_count as u64 * rounds) + 40) as usize;
         let calm_world = random.chance(1, 8);
-        Self {
+        let mut swarm = Self {
+            theme: Theme::Ordinary,
+            habits: HABITS,
             shard_count: shard_count.unwrap_or(shards),
             client_count,
             rude_count: random.below(4) as usize,
@@ -116,11 +192,131 @@ impl Swarm {
             pace_us: *one_of(&[10, 200, 2_000, 20_000], random),
             receive_maximum: *one_of(&[1, 2, 5, 10, 100], random),
             small: client_count <= 10,
+        };
+        // Drawn from numbers of their own: a world without theme does not change with them.
+        swarm.draw_theme(&mut Random::new(seed ^ 0x7468_656D_6573));
+        if let Some(shard_count) = shard_count {
+            swarm.shard_count = shard_count;
         }
+        swarm
+    }
+
+    fn draw_theme(&mut self, random: &mut Random) {
+        match random.below(12) {
+            0 => self.let_retained_race(random),
+            1 => self.take_over_often(random),
+            2 => self.use_up_aliases(random),
+            3 => self.shrink_windows(),
+            4 => self.narrow(),
+            _ => {}
+        }
+    }
+
+    /// Many short rounds: what is retained at the end of each is judged.
+    fn let_retained_race(&mut self, random: &mut Random) {
+        self.theme = Theme::RetainedRaces;
+        self.habits = Habits {
+            publish: 45,
+            subscribe: 35,
+            unsubscribe: 15,
+            disconnect: 0,
+            take_over: 0,
+            ping: 5,
+            retain: 3,
+        };
+        self.shard_count = *one_of(&[2, 3, 4, 8], random);
+        self.client_count = 3 + random.below(6) as usize;
+        self.small = true;
+        self.rounds = 12;
+        self.actions = 4 + random.below(12) as usize;
+        self.topic_count = 1 + random.below(3) as usize;
+        self.link_delay_us = *one_of(&[500, 5_000, 20_000], random);
+        self.network_delay_us = 50;
+        self.pace_us = *one_of(&[200, 2_000, 20_000], random);
+        self.limits.queued_messages_max = 1_000_000;
+        self.limits.send_queue_bytes_max = 1 << 20;
+        self.down_bytes_max = 200_000;
+        self.features = Features {
+            retained: true,
+            retain_handling: false,
+            message_expiry: false,
+            no_local: false,
+            long_sleeps: false,
+            wills: false,
+            unsubscribe: true,
+            small_packets: false,
+            large_payloads: false,
+            qos_max: 1 + random.below(2) as u8,
+            ..self.features.clone()
+        };
+        self.faults = Faults {
+            late_timer: self.faults.late_timer,
+            slow_link: *one_of(&[0, 1_000, 4_000], random),
+            ..Faults::default()
+        };
+    }
+
+    fn take_over_often(&mut self, random: &mut Random) {
+        self.theme = Theme::Takeovers;
+        self.habits = Habits {
+            publish: 45,
+            subscribe: 15,
+            unsubscribe: 3,
+            disconnect: 5,
+            take_over: 30,
+            ping: 1,
+            retain: 1,
+        };
+        self.features.takeover = true;
+        self.features.disconnect = true;
+        self.pace_us = *one_of(&[10, 200, 2_000], random);
+    }
+
+    fn use_up_aliases(&mut self, random: &mut Random) {
+        self.theme = Theme::Aliases;
+        self.features.versions = vec![Version::V5];
+        self.features.aliases_in = true;
+        self.features.aliases_out = true;
+        self.topic_count = 8;
+        self.limits.topic_alias_maximum = 1 + random.below(3) as u16;
+        self.limits.outbound_topic_alias_maximum = 1 + random.below(3) as u16;
+    }
+
+    fn shrink_windows(&mut self) {
+        self.theme = Theme::Windows;
+        self.receive_maximum = 1;
+        self.features.lazy_acks = true;
+        self.features.qos_max = 2;
+        self.limits.receive_maximum = 1;
+        self.limits.inflight_max = 1;
+        self.limits.send_queue_bytes_max = 64;
+        self.limits.link_bytes_max = 100;
+        self.limits.link_messages_max = 1;
+    }
+
+    /// A connection that vanished would keep its place for ever.
+    fn narrow(&mut self) {
+        self.theme = Theme::Narrow;
+        self.rude_count = 3;
+        self.features.retained = true;
+        self.faults.vanish = 0;
     }
 }
 
 impl Swarm {
+    /// The limits of each shard.
+    pub(crate) fn shard_limits(&self) -> Limits {
+        let mut limits = self.limits.for_shard_count(self.shard_count);
+        if self.theme == Theme::Narrow {
+            let clients = (self.client_count + SCRIPTED) as u32;
+            limits.connections_max = clients + 1;
+            limits.sessions_max = clients;
+            limits.retained_messages_max = 2;
+            limits.retained_payload_bytes_max = 40;
+        }
+        limits
+    }
+
     /// Large enough to be split and shared, small enough not to choke the network of this world.
     pub(crate) fn payload_bytes_max(&self) -> u64 {
         (20 * self.down_bytes_max as u64).clamp(2_500, 20_000)

@@ -3,7 +3,7 @@
 use super::publish::Wanted;
 use super::{Client, Context};
 use crate::model::PAYLOAD_BYTES_MIN;
-use crate::swarm::{Swarm, one_of};
+use crate::swarm::{Habit, Swarm, Theme, one_of};
 use crate::wire::{Filter, Version, encode};
 use ringway::base::random::Random;
 use std::time::Duration;
@@ -45,11 +45,13 @@ impl Client {
 
     fn act_freely(&mut self, context: &mut Context<'_>) -> Step {
         let features = &context.swarm.features;
-        match context.random.below(100) {
-            0..70 => self.publish_something(context),
-            70..90 => self.subscribe_something(context),
-            90..94 if features.unsubscribe => self.unsubscribe_something(context),
-            94..96 if features.disconnect => {
+        match context.swarm.habits.draw(context.random) {
+            Some(Habit::Publish) => self.publish_something(context),
+            Some(Habit::Subscribe) => self.subscribe_something(context),
+            Some(Habit::Unsubscribe) if features.unsubscribe => {
+                self.unsubscribe_something(context);
+            }
+            Some(Habit::Disconnect) if features.disconnect => {
                 let code = if context.random.chance(1, 4) { 4 } else { 0 };
                 let forgetful = context.random.chance(context.swarm.forgetfulness, 100);
                 let expiry_s = match features.session_expiry && forgetful {
@@ -59,8 +61,8 @@ impl Client {
                 self.disconnect(context, code, expiry_s);
                 return Step::Leave;
             }
-            96..98 if features.takeover => return Step::TakeOver,
-            98 => self.ping(context),
+            Some(Habit::TakeOver) if features.takeover => return Step::TakeOver,
+            Some(Habit::Ping) => self.ping(context),
             _ => {}
         }
         Step::Nothing
@@ -123,7 +125,7 @@ impl Client {
         if qos > 0 && !self.has_window() {
             qos = 0;
         }
-        let retain = features.retained && random.chance(1, 4);
+        let retain = features.retained && random.chance(context.swarm.habits.retain, 4);
         let large = features.large_payloads && random.chance(1, 20);
         let bytes = if retain && random.chance(1, 6) {
             0
@@ -232,6 +234,7 @@ pub(crate) fn draw_profile(index: usize, swarm: &Swarm, random: &mut Random) -> 
         receive_maximum: (version == Version::V5 && random.chance(2, 3))
             .then(|| swarm.receive_maximum + random.below(5) as u16),
         topic_alias_maximum: match features.aliases_out && version == Version::V5 {
+            true if swarm.theme == Theme::Aliases => 1 + random.below(3) as u16,
             true => random.below(4) as u16,
             false => 0,
         },

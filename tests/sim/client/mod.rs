@@ -14,7 +14,7 @@ mod subscribe;
 use crate::auditor::Auditor;
 use crate::auditor::history::{Attempt, WillFacts};
 use crate::model::{Fate, Message, PAYLOAD_BYTES_MIN, payload};
-use crate::swarm::Swarm;
+use crate::swarm::{Swarm, Theme};
 use crate::trace::Trace;
 use crate::wire::decode::Decoder;
 use crate::wire::{AckKind, ConnAck, Connect, Packet, Version, Will, encode};
@@ -134,6 +134,8 @@ pub(crate) struct Client {
     /// Does not connect by itself.
     pub(crate) asleep: bool,
     subscribed: Vec<String>,
+    /// Has thrown its half of the session away and does not know whether the broker did.
+    awaits_clean: bool,
 }
 
 impl Client {
@@ -146,6 +148,7 @@ impl Client {
             actions_left: 0,
             profile,
             subscribed: Vec::new(),
+            awaits_clean: false,
         }
     }
 
@@ -191,7 +194,7 @@ impl Client {
     pub(crate) fn must_start_clean(&self, context: &Context<'_>) -> bool {
         let history = &context.auditor.receivers[self.index].history;
         let untold = self.profile.version == Version::V31 && history.may_be_gone(context.now);
-        untold || history.is_uncertain(context.now)
+        untold || self.awaits_clean || history.is_uncertain(context.now)
     }
 
     /// The first packet on a new connection.
@@ -212,6 +215,7 @@ impl Client {
         if clean_start {
             self.session = SessionState::default();
             self.subscribed.clear();
+            self.awaits_clean = true;
         }
         let connect = Connect {
             version: self.profile.version,
@@ -396,6 +400,14 @@ impl Client {
         let Some(live) = &mut self.live else {
             return Ok(());
         };
+        let refused = match self.profile.version {
+            Version::V5 => 0x97,
+            _ => 3,
+        };
+        if !live.connected && conn_ack.code == refused && context.swarm.theme == Theme::Narrow {
+            // No place for one more session.
+            return Ok(());
+        }
         if live.connected || conn_ack.code != 0 {
             return Err(format!("unexpected {conn_ack:?}"));
         }
@@ -414,6 +426,7 @@ impl Client {
             .maximum_packet_size
             .filter(|_| self.profile.version == Version::V5);
         live.connected = true;
+        self.awaits_clean = false;
         live.connack_at = now;
         live.session_present = session_present;
         if self.profile.version == Version::V5 {

@@ -31,9 +31,16 @@ impl World {
                 self.network[connection].fed_at = now;
                 self.plan_read(connection);
             }
-            None => self.finish_closing(connection),
+            None => self.refuse(connection),
         }
         self.plan_turn(shard);
+    }
+
+    /// There is no room for one more connection.
+    fn refuse(&mut self, connection: usize) {
+        let now = self.schedule.now();
+        self.note_end(connection, now, CloseCause::ConnectRefused("no room"));
+        self.finish_closing(connection);
     }
 
     pub(super) fn arrive(&mut self, connection: usize) {
@@ -152,7 +159,7 @@ impl World {
                 self.network[connection].place = Place::At { shard, id };
                 self.plan_read(connection);
             }
-            None => self.finish_closing(connection),
+            None => self.refuse(connection),
         }
         self.plan_turn(shard);
     }

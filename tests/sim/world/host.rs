@@ -6,6 +6,7 @@ use crate::client::act::Step;
 use crate::client::rude::Rudeness;
 use crate::network::{Connection, Hangup, Parcel, Place};
 use crate::schedule::Event;
+use crate::swarm::Theme;
 use crate::wire::Version;
 use ringway::base::time::Instant;
 use ringway::shard::interface::CloseCause;
@@ -358,6 +359,7 @@ impl World {
                     Err("it sent CONNECT at once")
                 }
             }
+            CloseCause::ConnectRefused(_) if self.swarm.theme == Theme::Narrow => Ok(()),
             CloseCause::ProtocolError(_)
             | CloseCause::ConnectRefused(_)
             | CloseCause::LimitReached(_)

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Clients that only the script at the end uses: the collector and the prober.
-const SCRIPTED: usize = 2;
+pub(crate) const SCRIPTED: usize = 2;
 
 /// A fault of the simulator itself, to prove that the auditor sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -224,7 +224,7 @@ fn new_node(seed: u64, index: usize, swarm: &Swarm) -> Node {
     let settings = ShardSettings {
         id: ShardId(index as u16),
         shard_count: swarm.shard_count,
-        limits: swarm.limits.for_shard_count(swarm.shard_count),
+        limits: swarm.shard_limits(),
         home_key: HomeKey::new(seed.to_be_bytes().repeat(2).try_into().unwrap()),
         seed: seed.wrapping_add(index as u64),
     };
