@@ -97,6 +97,44 @@ pub(crate) struct Coverage {
     pub(crate) no_local: bool,
 }
 
+/// A shared subscription, and a topic that nobody gets by any other.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) filter: &'static str,
+    pub(crate) topic: &'static str,
+    /// Of all its members.
+    pub(crate) qos: u8,
+}
+
+pub(crate) const GROUPS: &[Group] = &[
+    Group {
+        filter: "$share/one/$group/0",
+        topic: "$group/0",
+        qos: 1,
+    },
+    Group {
+        filter: "$share/two/$group/1/+",
+        topic: "$group/1/a",
+        qos: 2,
+    },
+    Group {
+        filter: "$share/one/$group/2/#",
+        topic: "$group/2",
+        qos: 1,
+    },
+];
+
+pub(crate) fn group_of(topic: &str) -> Option<&'static Group> {
+    GROUPS.iter().find(|group| group.topic == topic)
+}
+
+/// What stands behind `$share/NAME/`, or the filter itself.
+pub(crate) fn unshared(filter: &str) -> &str {
+    let shared = filter.strip_prefix("$share/");
+    let behind = shared.and_then(|it| it.split_once('/'));
+    behind.map_or(filter, |(_, behind)| behind)
+}
+
 /// The specification's matching (section 4.7), as plainly as can be.
 pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {

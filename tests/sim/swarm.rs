@@ -6,7 +6,7 @@
 use crate::wire::Version;
 use crate::world::SCRIPTED;
 use ringway::base::random::Random;
-use ringway::config::limits::{Limits, QueueFullPolicy};
+use ringway::config::limits::{Limits, QueueFullPolicy, SharedStrategy};
 use std::time::Duration;
 
 /// Weights of faults, each in one of 10,000 of the occasions where it may happen.
@@ -71,6 +71,8 @@ pub(crate) enum Theme {
     Windows,
     /// Hardly room for the connections, sessions and retained messages of this world.
     Narrow,
+    /// Shared subscriptions, whose members come and go.
+    Groups,
 }
 
 /// How often a client does what, in 100.
@@ -208,6 +210,7 @@ impl Swarm {
             2 => self.use_up_aliases(random),
             3 => self.shrink_windows(),
             4 => self.narrow(),
+            5 | 6 => self.share(random),
             _ => {}
         }
     }
@@ -270,6 +273,35 @@ impl Swarm {
         self.features.takeover = true;
         self.features.disconnect = true;
         self.pace_us = *one_of(&[10, 200, 2_000], random);
+    }
+
+    /// No message is too large for one member only.
+    fn share(&mut self, random: &mut Random) {
+        self.theme = Theme::Groups;
+        self.habits = Habits {
+            publish: 60,
+            subscribe: 15,
+            unsubscribe: *one_of(&[2, 8], random),
+            disconnect: *one_of(&[0, 2, 6], random),
+            take_over: *one_of(&[0, 2, 6], random),
+            ping: 1,
+            retain: 1,
+        };
+        self.features.qos_max = 1 + random.below(2) as u8;
+        self.features.small_packets = false;
+        self.features.unsubscribe = true;
+        self.features.disconnect = true;
+        self.limits.shared_strategy = *one_of(
+            &[
+                SharedStrategy::RoundRobin,
+                SharedStrategy::LeastInflight,
+                SharedStrategy::Sticky,
+                SharedStrategy::HashClient,
+                SharedStrategy::HashTopic,
+                SharedStrategy::Random,
+            ],
+            random,
+        );
     }
 
     fn use_up_aliases(&mut self, random: &mut Random) {

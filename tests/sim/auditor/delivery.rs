@@ -1,7 +1,7 @@
 //! May this message come to this client, here, now, and in this form?
 
 use super::{Auditor, DeliveredOn, Receiver};
-use crate::model::{Fate, Message, Subscription, matches, payload, payload_id};
+use crate::model::{Fate, Message, Subscription, group_of, matches, payload, payload_id, unshared};
 use crate::wire::Publish;
 use ringway::base::time::Instant;
 use std::time::Duration;
@@ -62,6 +62,9 @@ impl Auditor {
         let received = receiver.received.entry(id).or_default();
         received.fresh += u32::from(publish.qos != 1 || !publish.dup);
         received.last = now;
+        if group_of(topic).is_some() {
+            return self.take_shared(id, publish);
+        }
         if !is_first || is_will {
             return Ok(());
         }
@@ -130,7 +133,7 @@ fn candidates<'a>(
         let late_answer = it.replaced && publish.retain;
         (late_answer || it.left.is_none_or(|left| left >= message.first_sent))
             && !(live && own && it.no_local)
-            && matches(&it.filter, &message.topic)
+            && matches(unshared(&it.filter), &message.topic)
     };
     receiver.subscriptions.iter().filter(explains).collect()
 }

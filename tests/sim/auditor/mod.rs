@@ -5,6 +5,7 @@
 //! (`settled`, `retained`). Knows nothing of the broker's inside.
 
 pub(crate) mod delivery;
+mod groups;
 pub(crate) mod history;
 pub(crate) mod retained;
 pub(crate) mod settled;
@@ -48,6 +49,8 @@ pub(crate) struct Receiver {
     newest_retained: BTreeMap<(usize, String, u8), u32>,
     asked: Vec<Asked>,
     pub(crate) history: History,
+    /// When the client heard of its present session's beginning: an earlier one had ended by then.
+    began: Instant,
     /// Largest packet that the client accepts.
     pub(crate) packet_bytes_max: Option<u32>,
 }
@@ -77,6 +80,8 @@ pub(crate) struct DeliveredOn {
 pub(crate) struct Auditor {
     messages: Vec<Message>,
     pub(crate) receivers: Vec<Receiver>,
+    /// Messages to groups that some member got: copies that were not repetitions (DUP).
+    taken: BTreeMap<u32, u32>,
     lossless: bool,
     pub(crate) deliveries: u64,
     /// Deliveries with QoS 1 or more so far; every so manyth is overlooked on purpose.
@@ -90,6 +95,7 @@ impl Auditor {
         let receivers = (0..client_count).map(|_| Receiver::default()).collect();
         Self {
             messages: Vec::new(),
+            taken: BTreeMap::new(),
             receivers,
             lossless,
             deliveries: 0,
@@ -151,6 +157,7 @@ impl Auditor {
         }
         if !session_present {
             receiver.forget_session();
+            receiver.began = now;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::publish::Wanted;
 use super::{Client, Context};
-use crate::model::PAYLOAD_BYTES_MIN;
+use crate::model::{GROUPS, PAYLOAD_BYTES_MIN};
 use crate::swarm::{Habit, Swarm, Theme, one_of};
 use crate::wire::{Filter, Version, encode};
 use ringway::base::random::Random;
@@ -138,13 +138,22 @@ impl Client {
                 }) as usize
         };
         let expires = features.message_expiry && random.chance(1, 4);
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             topic: one_of(&topics(context.swarm), random).clone(),
             qos,
             retain,
             bytes,
             expiry_s: expires.then(|| 1 + random.below(10) as u32),
         };
+        if context.swarm.theme == Theme::Groups && random.chance(2, 3) {
+            wanted = Wanted {
+                topic: one_of(GROUPS, random).topic.into(),
+                retain: false,
+                bytes: wanted.bytes.max(PAYLOAD_BYTES_MIN),
+                expiry_s: None,
+                ..wanted
+            };
+        }
         self.publish(context, wanted);
     }
 
@@ -167,6 +176,9 @@ impl Client {
 
     fn draw_filter(&self, context: &mut Context<'_>) -> String {
         let random = &mut *context.random;
+        if context.swarm.theme == Theme::Groups && random.chance(1, 2) {
+            return one_of(GROUPS, random).filter.into();
+        }
         if context.swarm.features.wildcards && random.chance(1, 2) {
             const WILDCARDS: &[&str] = &[
                 "t/+/a", "t/#", "#", "+/+/b", "t/0/+", "w/#", "w/+", "$own/#", "+/0/#", "t/0/#",
@@ -182,10 +194,13 @@ impl Client {
     fn draw_options(&self, filter: String, context: &mut Context<'_>) -> Filter {
         let features = &context.swarm.features;
         let random = &mut *context.random;
+        let group = GROUPS.iter().find(|group| group.filter == filter);
+        let qos = random.below(u64::from(features.qos_max) + 1) as u8;
         Filter {
             filter,
-            qos: random.below(u64::from(features.qos_max) + 1) as u8,
-            no_local: features.no_local && random.chance(1, 3),
+            qos: group.map_or(qos, |group| group.qos),
+            // [MQTT-3.8.3-4]
+            no_local: features.no_local && random.chance(1, 3) && group.is_none(),
             retain_as_published: features.retain_as_published && random.chance(1, 2),
             retain_handling: match features.retain_handling {
                 true => random.below(3) as u8,

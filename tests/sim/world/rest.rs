@@ -75,6 +75,7 @@ impl World {
             return;
         }
         self.fail_if_incomplete(u32::MAX);
+        self.check_groups();
         if self.swarm.is_lossless() && self.swarm.theme != Theme::Narrow {
             self.check_asked();
         }
@@ -102,6 +103,15 @@ impl World {
         self.required += self.auditor.check_complete(probes, &mut missing);
         if let Some(first) = missing.first() {
             self.fail(format!("{first} ({} missing in all)", missing.len()));
+        }
+    }
+
+    /// Each message to a shared subscription has come to one member.
+    fn check_groups(&mut self) {
+        let mut faults = Vec::new();
+        self.required += self.auditor.check_shared(&mut faults);
+        if let Some(first) = faults.first() {
+            self.fail(format!("{first} ({} faults in all)", faults.len()));
         }
     }
 
