@@ -26,6 +26,7 @@ const NAMES: &[&str] = &[
     "fanout-saturated-1-5",
     "sharedsub-saturated-1-4",
     "idle-100",
+    "idle-persistent-100",
     "conn-storm-100",
     "reconnect-storm-100",
     "wild-1000",

@@ -3,6 +3,7 @@
 mod broker;
 mod knee;
 mod output;
+mod plan;
 mod run;
 mod values;
 
@@ -45,6 +46,9 @@ enum Command {
     Knee(Box<knee::KneeArguments>),
     /// Let a generator on another host observe a broker on this one
     Agent(broker::AgentArguments),
+    /// Plan capacity: measure a host, say what a load needs, check predictions
+    #[command(subcommand)]
+    Plan(Box<plan::PlanCommand>),
     /// Serve as a bare relay that other brokers' cost can be compared with
     Floor(FloorArguments),
     #[command(name = control::WORKER_COMMAND, hide = true)]
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Knee(arguments) => knee::knee(&arguments),
         Command::Agent(arguments) => broker::agent(&arguments),
+        Command::Plan(command) => plan::plan(&command),
         Command::Floor(arguments) => floor(&arguments),
         Command::Worker => match control::work() {
             Ok(()) => ExitCode::SUCCESS,

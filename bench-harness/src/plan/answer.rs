@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::cost::Message;
 use super::data::FleetKind;
 use super::linear::Interval;
-use super::model::{FleetFit, Model, View};
+use super::model::{FleetFit, Model, View, syncs_per_s};
 use super::network::{self, Network};
 use super::scaling::{self, Basis};
 
@@ -266,44 +266,45 @@ fn memory(model: &Model, question: &Question, cores: u32) -> Option<Memory> {
 
 fn disk(model: &Model, question: &Question, cores: u32) -> Option<Disk> {
     let sync = model.disk.as_ref()?.syncs.first()?;
-    let [by_delivery, by_byte] = model.journal?;
+    let [by_delivery, by_byte, by_sync] = model.journal?;
     if !question.is_durable {
         return None;
     }
-    // The body is written once on each core that has a receiver.
-    let payload = f64::from(question.payload_bytes);
-    let bodies = |copies: f64| question.fan_out * by_delivery + payload * by_byte * copies;
-    let copies_max = question.fan_out.min(f64::from(cores)).max(1.0);
-    let bytes = Interval {
-        low: bodies(1.0),
-        estimate: bodies(copies_max),
-        high: bodies(question.fan_out.max(1.0)),
+    let (rate, fan_out) = (question.messages_per_s, question.fan_out.max(1.0));
+    let (all, payload) = (f64::from(cores), f64::from(question.payload_bytes));
+    // A message is a record on each core with a receiver, or on one if all are there; answers of
+    // receivers are records too, and may come alone.
+    let copies = fan_out.min(all);
+    let syncs = |records: f64| syncs_per_s(records * rate, all, sync.us_mean / 1e6);
+    let syncs_per_s = Interval {
+        low: syncs(1.0),
+        estimate: syncs(copies),
+        high: syncs(2.0 * fan_out),
     };
-    let rate = question.messages_per_s;
+    let bytes = |copies: f64, syncs: f64| {
+        let message = question.fan_out * by_delivery + payload * by_byte * copies;
+        message * rate + syncs * by_sync
+    };
     let share = question.offline_share;
     Some(Disk {
-        bytes_per_s: bytes.map(|bytes| bytes * rate),
-        syncs_per_s: syncs(rate, question.fan_out, f64::from(cores), sync.us_mean / 1e6),
+        bytes_per_s: Interval {
+            low: bytes(1.0, syncs_per_s.low),
+            estimate: bytes(copies, syncs_per_s.estimate),
+            high: bytes(fan_out, syncs_per_s.high),
+        },
+        syncs_per_s,
         sync_us_p50: sync.us_p50,
         sync_us_p99: sync.us_p99,
-        offline_bytes_per_hour: share
-            .map(|share| bytes.map(|bytes| bytes * rate * share * 3_600.0)),
+        // What fills up blocks is not kept.
+        offline_bytes_per_hour: share.map(|share| {
+            let kept = |copies: f64| bytes(copies, 0.0) * share * 3_600.0;
+            Interval {
+                low: kept(1.0),
+                estimate: kept(copies),
+                high: kept(fan_out),
+            }
+        }),
     })
-}
-
-/// A core has one sync under way and puts all that came meanwhile into the next: the cycle is a
-/// sync and the wait for something to write.
-fn syncs(rate: f64, fan_out: f64, cores: f64, sync_s: f64) -> Interval {
-    let of = |records: f64| match records {
-        records if records > 0.0 => cores / (sync_s + cores / records),
-        _ => 0.0,
-    };
-    // Records of one message come together on one core, or on as many as it has receivers.
-    Interval {
-        low: of(rate),
-        estimate: of(rate * fan_out.clamp(1.0, cores)),
-        high: of(rate * fan_out.max(1.0) * 2.0).max(of(rate)),
-    }
 }
 
 fn assumed(model: &Model, question: &Question) -> Vec<String> {
@@ -317,6 +318,13 @@ fn assumed(model: &Model, question: &Question) -> Vec<String> {
         assumed.push(format!(
             "each connection sends a PINGREQ every {} s, counted as one read, write and wake-up",
             question.keep_alive_s
+        ));
+    }
+    let (late, open) = (model.range.late, model.range.open);
+    if late > 0 {
+        assumed.push(format!(
+            "{late} of {open} runs with a rate count little: the generator was late, as on a busy \
+             machine"
         ));
     }
     let (low, high) = scaling::CONTENTION_ASSUMED;
@@ -448,6 +456,7 @@ fn confidence(model: &Model, answer: &Answer) -> Confidence {
     let distance = factors.into_iter().fold(1.0, f64::max);
     let is_missing = question.is_tls
         || answer.cores.estimate.is_none()
+        || model.range.late * 2 > model.range.open
         || (question.is_durable && (model.range.durable_qos.is_empty() || answer.disk.is_none()));
     if is_missing || width > 0.6 || distance > 16.0 {
         Confidence::Poor

@@ -13,15 +13,18 @@
 //! on how messages come. In full batches they vanish, one message at a time they are nearly all
 //! there is. Between these two ends the number of wake-ups decides: an event wakes a core only if
 //! the core sleeps, so a core that is busy for a share `b` of its time is woken by `1 - b` of the
-//! events. How many events a message has is fitted to the observed context switches.
+//! events. How many events a message has is fitted to the context switches of open loops.
 
-use super::data::TrafficPoint;
+use super::data::{LAG_US_MAX, TrafficPoint};
 use super::linear::{self, Row, dot};
 use crate::result::Pace;
 use crate::schedule::Random;
 
 /// Parts of the sum.
 pub const PARTS: usize = 10;
+const READ: usize = 4;
+const WRITE: usize = 5;
+const WAKE_UP: usize = 6;
 pub const PART_NAMES: [&str; PARTS] = [
     "PUBLISH in",
     "PUBLISH out",
@@ -34,10 +37,10 @@ pub const PART_NAMES: [&str; PARTS] = [
     "durable delivery",
     "journal sync",
 ];
+/// What the number of events is made of.
+pub const EVENT_PARTS: usize = 4;
 /// Points below which the parts cannot be told from each other.
 pub const POINTS_MIN: usize = 12;
-/// A core that is busier leaves too few sleeps to count events by.
-const BUSY_MAX: f64 = 0.7;
 
 /// A message and how its like come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,8 +58,8 @@ pub struct Message {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
     pub parts_us: [f64; PARTS],
-    /// By message, by stage of answers, by stage and logarithm of the fan-out.
-    pub events: [f64; 3],
+    /// By message, by stage of answers, by stage and logarithm of the fan-out, by durable message.
+    pub events: [f64; EVENT_PARTS],
 }
 
 #[derive(Clone, Debug)]
@@ -121,9 +124,11 @@ impl Message {
         ]
     }
 
-    fn event_features(&self) -> [f64; 3] {
-        let stages = self.stages();
-        [1.0, stages, stages * self.fan_out.max(1.0).ln()]
+    /// What is durable is delivered in groups behind a sync, and answered in groups.
+    fn event_features(&self) -> [f64; EVENT_PARTS] {
+        let stages = if self.is_durable { 0.0 } else { self.stages() };
+        let durable = if self.is_durable { 1.0 } else { 0.0 };
+        [1.0, stages, stages * self.fan_out.max(1.0).ln(), durable]
     }
 }
 
@@ -138,6 +143,17 @@ impl Cost {
     /// CPU time of a published message with everything that it causes.
     pub fn message_us(&self, message: &Message, busy: f64) -> f64 {
         self.with_wake_ups_us(message, self.wake_ups(message, busy))
+    }
+
+    /// What the model says about a point: of a closed loop only with its observed wake-ups, as
+    /// nobody asks about such loads.
+    pub fn point_us(&self, point: &TrafficPoint) -> f64 {
+        let message = Message::of_point(point);
+        if point.is_open() {
+            self.message_us(&message, point.busy())
+        } else {
+            self.with_wake_ups_us(&message, point.wake_ups_per_message())
+        }
     }
 
     fn with_wake_ups_us(&self, message: &Message, wake_ups: f64) -> f64 {
@@ -160,7 +176,7 @@ impl Cost {
 
     /// PINGREQ and PINGRESP: a read, a write and a wake-up.
     pub fn ping_us(&self, busy: f64) -> f64 {
-        self.parts_us[4] + self.parts_us[5] + self.parts_us[6] * (1.0 - busy)
+        self.parts_us[READ] + self.parts_us[WRITE] + self.parts_us[WAKE_UP] * (1.0 - busy)
     }
 }
 
@@ -170,57 +186,76 @@ pub fn fit(points: &[TrafficPoint], draw_count: usize, random: &mut Random) -> O
         return None;
     }
     let rows: Vec<_> = points.iter().map(cost_row).collect();
-    let events: Vec<_> = points.iter().filter_map(event_row).collect();
+    let parts_us = linear::fit(&rows);
+    let events: Vec<_> = points
+        .iter()
+        .filter(|point| point.is_open())
+        .map(|point| event_row(point, parts_us[WAKE_UP]))
+        .collect();
     let cost = Cost {
-        parts_us: linear::fit(&rows),
+        parts_us,
         events: linear::fit(&events),
     };
-    let used = |parts: &[f64]| parts.iter().filter(|part| **part > 0.0).count();
-    let cost_errors = errors(&rows, &cost.parts_us, used(&cost.parts_us));
-    let event_errors = errors(&events, &cost.events, used(&cost.events));
+    let cost_errors = errors(&rows, &cost.parts_us);
+    let event_errors = errors(&events, &cost.events);
     let draws = (0..draw_count).map(|_| Cost {
         parts_us: linear::fit(&disturbed(&rows, &cost.parts_us, &cost_errors, random)),
         events: linear::fit(&disturbed(&events, &cost.events, &event_errors, random)),
     });
     let draws = draws.collect();
-    // As it will be asked: with the wake-ups of the model in place of the observed ones.
-    let rows = points.iter().map(|point| {
-        let message = Message::of_point(point);
-        let modelled = cost.message_us(&message, point.busy());
-        point.cpu_us_per_message() / modelled - 1.0
-    });
+    let in_time: Vec<_> = points.iter().filter(|point| !point.is_late()).collect();
+    let all: Vec<_> = points.iter().collect();
+    let judged = if in_time.len() < POINTS_MIN {
+        all
+    } else {
+        in_time
+    };
+    let error = |point: &&TrafficPoint| point.cpu_us_per_message() / cost.point_us(point) - 1.0;
     Some(CostFit {
-        cost,
+        errors: judged.iter().map(error).collect(),
         draws,
-        errors: rows.collect(),
+        cost,
     })
 }
 
 fn cost_row(point: &TrafficPoint) -> Row<PARTS> {
+    let features = Message::of_point(point).features(point.wake_ups_per_message());
+    let mut row = Row::relative(features, point.cpu_us_per_message());
+    row.scale *= doubt(point);
+    row
+}
+
+/// Only where senders do not wait for the broker do their times of sending tell anything about
+/// others. Measured by the wake-ups that would double the message's cost, but not by fewer than a
+/// message to one receiver could have.
+fn event_row(point: &TrafficPoint, wake_up_us: f64) -> Row<EVENT_PARTS> {
+    let asleep = 1.0 - point.busy();
+    let message = Message::of_point(point);
+    let doubling = point.cpu_us_per_message() / wake_up_us.max(0.1);
     Row {
-        features: Message::of_point(point).features(point.wake_ups_per_message()),
-        observed: point.cpu_us_per_message(),
+        features: message.event_features().map(|feature| feature * asleep),
+        observed: point.wake_ups_per_message(),
+        scale: doubling.max(1.0 + message.stages()) * doubt(point),
     }
 }
 
-/// Only what comes one at a time to a core that sleeps often enough shows its events.
-fn event_row(point: &TrafficPoint) -> Option<Row<3>> {
-    let message = Message::of_point(point);
-    let asleep = 1.0 - point.busy();
-    let is_telling = message.batch <= 1.0 && point.busy() < BUSY_MAX;
-    (is_telling && point.wake_ups > 0).then(|| Row {
-        features: message.event_features(),
-        observed: point.wake_ups_per_message() / asleep,
-    })
+/// The later the generator, the less its messages came alone.
+fn doubt(point: &TrafficPoint) -> f64 {
+    let lag_us = point
+        .send_lag_us_p99
+        .filter(|_| point.is_open())
+        .unwrap_or(0);
+    1.0 + lag_us as f64 / LAG_US_MAX as f64
 }
 
-/// Observed over fitted, less one; larger by what the fitted coefficients took away.
-fn errors<const N: usize>(rows: &[Row<N>], coefficients: &[f64; N], used: usize) -> Vec<f64> {
+/// In units of the scale; larger by what the fitted coefficients took away.
+fn errors<const N: usize>(rows: &[Row<N>], coefficients: &[f64; N]) -> Vec<f64> {
+    let used = coefficients.iter().filter(|part| **part > 0.0).count();
     let count = rows.len() as f64;
     let widening = (count / (count - used as f64).max(1.0)).sqrt();
-    let error = |row: &Row<N>| match dot(&row.features, coefficients) {
-        fitted if fitted > 0.0 => (row.observed / fitted - 1.0) * widening,
-        _ => 0.0,
+    let error = |row: &Row<N>| {
+        let fitted = dot(&row.features, coefficients);
+        (row.observed - fitted) / row.scale.max(f64::MIN_POSITIVE) * widening
     };
     rows.iter().map(error).collect()
 }
@@ -236,8 +271,8 @@ fn disturbed<const N: usize>(
         .map(|row| {
             let error = errors[(random.draw() % errors.len() as u64) as usize];
             Row {
-                features: row.features,
-                observed: dot(&row.features, coefficients) * (1.0 + error).max(0.05),
+                observed: (dot(&row.features, coefficients) + error * row.scale).max(0.0),
+                ..row.clone()
             }
         })
         .collect()

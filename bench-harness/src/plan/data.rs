@@ -15,6 +15,8 @@ use crate::result::{BrokerUse, Environment, Pace, RunResult};
 
 /// Version of this data model.
 pub const FORMAT: u32 = 1;
+/// At the 99th percentile; the same as for a run whose latencies count.
+pub const LAG_US_MAX: u64 = 1_000;
 /// A file of a thousand points is below a megabyte.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -61,6 +63,8 @@ pub struct TrafficPoint {
     /// What the broker gave to the disk in the window.
     pub disk_write_bytes: Option<u64>,
     pub latency_us_p99: Option<u64>,
+    /// How late the generator was, in an open loop. Late messages come in clumps, which cost less.
+    pub send_lag_us_p99: Option<u64>,
 }
 
 /// Memory while a fleet grows, from one broker that was started for it.
@@ -134,7 +138,13 @@ impl TrafficPoint {
         if counts.sent == 0 || counts.delivered == 0 || cpu_s(broker) <= 0.0 {
             return Err(format!("{name}: nothing was measured"));
         }
-        // Late sends or a busy generator spoil latencies, not the cost of what did arrive.
+        let offered = counts.offered_per_s.unwrap_or(0.0) * result.measured_s;
+        if (counts.sent as f64) < 0.9 * offered {
+            return Err(format!(
+                "{name}: the broker does not keep up with the schedule"
+            ));
+        }
+        // A late generator is no reason here: what arrived has its cost.
         if counts.connect_failures + counts.disconnects + counts.publish_refused > 0 {
             let reason = result.void.first().map_or("", String::as_str);
             return Err(format!("{name}: {reason}"));
@@ -154,11 +164,13 @@ impl TrafficPoint {
             measured_s: result.measured_s,
             published: counts.sent,
             delivered: counts.delivered,
-            cpu_user_s: broker.cpu_user_s,
-            cpu_system_s: broker.cpu_system_s,
+            // Their sum is exact, their shares are not.
+            cpu_user_s: broker.cpu_user_s.clamp(0.0, cpu_s(broker)),
+            cpu_system_s: broker.cpu_system_s.clamp(0.0, cpu_s(broker)),
             wake_ups: broker.voluntary_switches,
             disk_write_bytes: around.disk_write_bytes,
             latency_us_p99: result.latency_us.as_ref().map(|latency| latency.p99),
+            send_lag_us_p99: result.send_lag_us.as_ref().map(|lag| lag.p99),
         })
     }
 
@@ -175,6 +187,16 @@ impl TrafficPoint {
 
     pub fn wake_ups_per_message(&self) -> f64 {
         self.wake_ups as f64 / self.published as f64
+    }
+
+    /// Whether senders did not wait for the broker.
+    pub fn is_open(&self) -> bool {
+        matches!(self.pace, Pace::Constant { .. } | Pace::Poisson { .. })
+    }
+
+    /// Whether the generator was too late for the times of its schedule to count.
+    pub fn is_late(&self) -> bool {
+        self.is_open() && self.send_lag_us_p99.unwrap_or(0) > LAG_US_MAX
     }
 
     fn check(&self) -> Result<(), String> {

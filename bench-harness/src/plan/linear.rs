@@ -8,6 +8,19 @@ use crate::schedule::Random;
 pub struct Row<const N: usize> {
     pub features: [f64; N],
     pub observed: f64,
+    /// What an error is measured by.
+    pub scale: f64,
+}
+
+impl<const N: usize> Row<N> {
+    /// Measured by its relative error.
+    pub fn relative(features: [f64; N], observed: f64) -> Self {
+        Self {
+            features,
+            observed,
+            scale: observed,
+        }
+    }
 }
 
 /// Sweeps over all coefficients; the problems are small and end far earlier.
@@ -15,14 +28,14 @@ const SWEEPS_MAX: usize = 20_000;
 /// A sweep that changes no coefficient by more than this share of the largest is the last.
 const SETTLED: f64 = 1e-10;
 
-/// The coefficients, none below zero, with the smallest sum of squared relative errors. Rows
-/// without a positive observation do not count.
+/// The coefficients, none below zero, with the smallest sum of squared errors in units of
+/// each row's scale. Rows without a positive scale do not count.
 pub fn fit<const N: usize>(rows: &[Row<N>]) -> [f64; N] {
     let (mut squares, mut right) = ([[0.0; N]; N], [0.0; N]);
-    for row in rows.iter().filter(|row| row.observed > 0.0) {
-        let scaled = row.features.map(|feature| feature / row.observed);
+    for row in rows.iter().filter(|row| row.scale > 0.0) {
+        let scaled = row.features.map(|feature| feature / row.scale);
         for (i, feature) in scaled.iter().enumerate() {
-            right[i] += feature;
+            right[i] += feature * row.observed / row.scale;
             for (j, other) in scaled.iter().enumerate() {
                 squares[i][j] += feature * other;
             }
@@ -189,10 +202,7 @@ mod tests {
                     random.draw_unit() * 1_000.0,
                     random.draw_unit() * 0.01,
                 ];
-                Row {
-                    features,
-                    observed: dot(&features, &known),
-                }
+                Row::relative(features, dot(&features, &known))
             })
             .collect();
         for (found, known) in fit(&rows).into_iter().zip(known) {
@@ -206,10 +216,7 @@ mod tests {
     #[test]
     fn coefficients_are_never_negative() {
         let rows: Vec<_> = [(1.0, 5.0), (2.0, 4.0), (3.0, 3.0)]
-            .map(|(x, observed)| Row {
-                features: [1.0, x],
-                observed,
-            })
+            .map(|(x, observed)| Row::relative([1.0, x], observed))
             .to_vec();
         let [level, slope] = fit(&rows);
         assert_eq!(slope, 0.0);

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Cost, CostFit, Message};
-use super::data::{DiskPoint, FleetKind, FleetPoint, PlanData, TrafficPoint};
+use super::data::{DiskPoint, FleetKind, FleetPoint, FleetStep, PlanData, TrafficPoint};
 use super::linear::{self, Interval, Line, Row};
 use super::scaling::{self, CorePoint, Scaling, ScalingFit};
 use crate::schedule::Random;
 
 /// Fits to resampled points: the 5th percentile rests on ten of them.
 pub const DRAWS: usize = 200;
+/// What repeated fleets differed by, as a share of the memory by connection.
+const FLEET_DOUBT: f64 = 0.05;
 /// The same file gives the same answer.
 const SEED: u64 = 0x0052_494e_4757_4159;
 
@@ -21,8 +23,8 @@ pub struct Model {
     pub scaling: ScalingFit,
     pub fleets: BTreeMap<FleetKind, FleetFit>,
     pub disk: Option<DiskPoint>,
-    /// Bytes written by durable delivery and by durable byte of payload.
-    pub journal: Option<[f64; 2]>,
+    /// Bytes written by durable delivery, by durable byte of payload, by sync.
+    pub journal: Option<[f64; 3]>,
     pub range: Range,
     /// One for each draw: an error as the points have it.
     errors: Vec<f64>,
@@ -66,6 +68,9 @@ pub struct Range {
     pub connections: u32,
     /// Of one core, published and delivered together.
     pub packets_per_s: f64,
+    /// Runs in an open loop, and those of them whose generator was late.
+    pub open: usize,
+    pub late: usize,
     /// Whether a run had to share a CPU with the generator.
     pub shares_cpu: bool,
 }
@@ -88,6 +93,7 @@ impl Model {
         let points: Vec<_> = data
             .traffic
             .iter()
+            .filter(|point| !point.is_late())
             .map(|point| core_point(point, &cost.cost))
             .collect();
         let scaling = scaling::fit(&points, DRAWS, &mut random).ok_or("no runs with traffic")?;
@@ -99,7 +105,7 @@ impl Model {
             scaling,
             fleets: fleets(&data.fleets)?,
             disk: data.disk.clone(),
-            journal: journal(&data.traffic),
+            journal: journal(data),
             range: Range::of(&data.traffic),
             errors,
             cost,
@@ -138,6 +144,11 @@ impl Model {
         })
     }
 
+    /// Cost of a message on so many cores in units of that on as many as it was fitted on.
+    pub fn more(&self, cores: u32) -> f64 {
+        self.scaling.scaling.cost(cores) / self.scaling.scaling.cost(self.cores_of_cost)
+    }
+
     pub fn cores_max(&self) -> u32 {
         self.scaling.cores_max
     }
@@ -145,28 +156,48 @@ impl Model {
 
 /// The cost of a point in units of what the model says for the fewest cores.
 fn core_point(point: &TrafficPoint, cost: &Cost) -> CorePoint {
-    let modelled = cost.message_us(&Message::of_point(point), point.busy());
     CorePoint {
         cores: point.cores,
-        cost: point.cpu_us_per_message() / modelled,
+        cost: point.cpu_us_per_message() / cost.point_us(point),
     }
+}
+
+fn line_of(point: &FleetPoint, bytes: fn(&FleetStep) -> f64) -> Option<Line> {
+    let steps = point.steps.iter();
+    let steps: Vec<_> = steps
+        .map(|step| (step.connections as f64, bytes(step)))
+        .collect();
+    linear::line(&steps)
+}
+
+/// Kernel memory over connections; `None` with too few sizes.
+pub(super) fn kernel_line(point: &FleetPoint) -> Option<Line> {
+    line_of(point, |step| step.kernel_bytes as f64)
+}
+
+/// The sizes of one fleet share their errors: pages that are taken ahead, the generator's ends.
+fn doubted(line: Line) -> Line {
+    let margin = line.slope.estimate.abs() * FLEET_DOUBT;
+    let slope = Interval {
+        low: line.slope.low - margin,
+        high: line.slope.high + margin,
+        ..line.slope
+    };
+    Line { slope, ..line }
 }
 
 /// The fleet with the most connections of each kind.
 fn fleets(points: &[FleetPoint]) -> Result<BTreeMap<FleetKind, FleetFit>, String> {
     let mut fleets: BTreeMap<FleetKind, FleetFit> = BTreeMap::new();
     for point in points {
-        let of = |bytes: fn(&super::data::FleetStep) -> f64| {
-            let steps = point.steps.iter();
-            let steps: Vec<_> = steps
-                .map(|step| (step.connections as f64, bytes(step)))
-                .collect();
-            linear::line(&steps).ok_or("a fleet of fewer than three sizes")
+        let user = line_of(point, |step| step.user_bytes as f64);
+        let (Some(user), Some(kernel)) = (user, kernel_line(point)) else {
+            return Err("a fleet of fewer than three sizes".to_owned());
         };
         let fit = FleetFit {
             cores: point.cores,
-            user: of(|step| step.user_bytes as f64)?,
-            kernel: of(|step| step.kernel_bytes as f64)?,
+            user: doubted(user),
+            kernel: doubted(kernel),
             connections_max: point
                 .steps
                 .iter()
@@ -184,15 +215,29 @@ fn fleets(points: &[FleetPoint]) -> Result<BTreeMap<FleetKind, FleetFit>, String
     Ok(fleets)
 }
 
-fn journal(points: &[TrafficPoint]) -> Option<[f64; 2]> {
-    let rows = points.iter().filter(|point| point.is_durable);
+/// A core has one sync under way and puts all that came meanwhile into the next: a cycle is a sync
+/// and the wait for something to write.
+pub fn syncs_per_s(records_per_s: f64, cores: f64, sync_s: f64) -> f64 {
+    if records_per_s > 0.0 {
+        cores / (sync_s + cores / records_per_s)
+    } else {
+        0.0
+    }
+}
+
+fn journal(data: &PlanData) -> Option<[f64; 3]> {
+    let sync_s = data.disk.as_ref()?.syncs.first()?.us_mean / 1e6;
+    let rows = data.traffic.iter().filter(|point| point.is_durable);
     let rows: Vec<_> = rows
         .filter_map(|point| {
             let written = point.disk_write_bytes.filter(|bytes| *bytes > 0)?;
-            Some(Row {
-                features: [point.fan_out, f64::from(point.payload_bytes)],
-                observed: written as f64 / point.published as f64,
-            })
+            let rate = point.published as f64 / point.measured_s;
+            let syncs = syncs_per_s(rate, f64::from(point.cores), sync_s) / rate;
+            let features = [point.fan_out, f64::from(point.payload_bytes), syncs];
+            Some(Row::relative(
+                features,
+                written as f64 / point.published as f64,
+            ))
         })
         .collect();
     (!rows.is_empty()).then(|| linear::fit(&rows))
@@ -220,6 +265,8 @@ impl Range {
             range.connections = range.connections.max(point.connections);
             let packets = (point.published + point.delivered) as f64 / point.measured_s;
             range.packets_per_s = range.packets_per_s.max(packets / f64::from(point.cores));
+            range.open += usize::from(point.is_open());
+            range.late += usize::from(point.is_late());
             range.shares_cpu |= point.shares_cpu;
         }
         range

@@ -147,9 +147,8 @@ fn solve(points: &[CorePoint], basis: Basis, assumed: Scaling) -> Scaling {
         Basis::Assumed => assumed,
         Basis::CrosstalkAssumed => {
             let rows: Vec<_> = rows
-                .map(|(more, pairs, observed)| Row {
-                    features: [1.0 + assumed.crosstalk * pairs, more],
-                    observed,
+                .map(|(more, pairs, observed)| {
+                    Row::relative([1.0 + assumed.crosstalk * pairs, more], observed)
                 })
                 .collect();
             let [one, contention] = linear::fit(&rows);
@@ -160,10 +159,7 @@ fn solve(points: &[CorePoint], basis: Basis, assumed: Scaling) -> Scaling {
         }
         Basis::Fitted => {
             let rows: Vec<_> = rows
-                .map(|(more, pairs, observed)| Row {
-                    features: [1.0, more, pairs],
-                    observed,
-                })
+                .map(|(more, pairs, observed)| Row::relative([1.0, more, pairs], observed))
                 .collect();
             let [one, contention, crosstalk] = linear::fit(&rows);
             Scaling {

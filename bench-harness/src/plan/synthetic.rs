@@ -4,6 +4,7 @@ use super::cost::{Cost, Message};
 use super::data::{
     DiskPoint, FORMAT, FleetKind, FleetPoint, FleetStep, PlanData, SyncPoint, TrafficPoint,
 };
+use super::model::syncs_per_s;
 use super::scaling::Scaling;
 use crate::result::Pace;
 use crate::schedule::Random;
@@ -11,7 +12,7 @@ use crate::schedule::Random;
 /// The order is that of `PART_NAMES`.
 pub(super) const COST: Cost = Cost {
     parts_us: [0.08, 0.04, 0.03, 0.05, 1.2, 2.6, 22.0, 0.01, 0.9, 3.0],
-    events: [1.0, 0.95, 0.2],
+    events: [1.0, 0.95, 0.2, 0.5],
 };
 pub(super) const SCALING: Scaling = Scaling {
     contention: 0.03,
@@ -19,6 +20,7 @@ pub(super) const SCALING: Scaling = Scaling {
 };
 pub(super) const USER_BYTES: f64 = 700.0;
 pub(super) const KERNEL_BYTES: f64 = 4_300.0;
+pub(super) const SYNC_S: f64 = 100e-6;
 const BASE_BYTES: f64 = 20e6;
 
 /// A host of 8 cores, measured on 1, 2, 4 and 8, with `noise` as the largest relative error.
@@ -54,7 +56,7 @@ pub(super) fn data(noise: f64, seed: u64) -> PlanData {
         syncs: vec![SyncPoint {
             write_bytes: 4_096,
             count: 1_000,
-            us_mean: 100.0,
+            us_mean: SYNC_S * 1e6,
             us_p50: 90,
             us_p90: 120,
             us_p99: 300,
@@ -125,6 +127,7 @@ fn point(
         wake_ups: 0,
         disk_write_bytes: None,
         latency_us_p99: None,
+        send_lag_us_p99: Some(50),
     };
     let message = Message::of_point(&point);
     let mut swing = || 1.0 + noise * (2.0 * random.draw_unit() - 1.0);
@@ -134,7 +137,9 @@ fn point(
     point.measured_s = cpu_us * published as f64 / 1e6 / load.busy / f64::from(cores);
     let wake_ups = COST.wake_ups(&message, load.busy) * swing();
     point.wake_ups = (wake_ups * published as f64) as u64;
-    let written = load.fan_out * 90.0 + f64::from(payload_bytes);
+    let rate = published as f64 / point.measured_s;
+    let syncs = syncs_per_s(rate, f64::from(cores), SYNC_S) / rate;
+    let written = load.fan_out * 90.0 + f64::from(payload_bytes) + 4_096.0 * syncs;
     point.disk_write_bytes = is_durable.then_some((written * published as f64) as u64);
     point
 }

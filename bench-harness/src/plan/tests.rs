@@ -63,8 +63,9 @@ fn known_costs_are_found() {
     let fleet = model.fleets[&FleetKind::Subscribed];
     assert!((fleet.user.slope.estimate - synthetic::USER_BYTES).abs() < 1.0);
     assert!((fleet.kernel.slope.estimate - synthetic::KERNEL_BYTES).abs() < 1.0);
-    let [by_delivery, by_byte] = model.journal.unwrap();
+    let [by_delivery, by_byte, by_sync] = model.journal.unwrap();
     assert!((by_delivery - 90.0).abs() < 1.0 && (by_byte - 1.0).abs() < 0.01);
+    assert!((by_sync - 4_096.0).abs() < 10.0, "{by_sync}");
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn loads_that_were_not_measured_are_predicted_and_intervals_hold_them() {
         message(1, 3.0, 300.0, true),
     ];
     let (mut hits, mut worst) = (0, 0.0_f64);
-    for seed in 0..30 {
+    for seed in 0..15 {
         let model = Model::fit(&synthetic::data(0.1, seed)).unwrap();
         for held in held_out {
             for (cores, busy) in [(1, 0.2), (4, 0.6)] {
@@ -88,7 +89,34 @@ fn loads_that_were_not_measured_are_predicted_and_intervals_hold_them() {
         }
     }
     assert!(worst < 0.2, "{worst}");
-    assert!(hits > 240 * 85 / 100, "{hits} of 240");
+    assert!(hits > 120 * 85 / 100, "{hits} of 120");
+}
+
+#[test]
+fn runs_of_a_late_generator_count_little() {
+    let mut data = synthetic::data(0.0, 1);
+    let open = data
+        .traffic
+        .iter_mut()
+        .filter(|point| point.is_open() && point.qos == 2);
+    for point in open.skip(1).step_by(2) {
+        point.send_lag_us_p99 = Some(50_000);
+        point.wake_ups /= 10;
+        point.cpu_user_s *= 0.5;
+    }
+    let model = Model::fit(&data).unwrap();
+    assert!(model.range.late > 0);
+    let asked = message(2, 3.0, 100.0, false);
+    let found = model.message_us(&asked, 1, 0.4).estimate;
+    let truth = COST.message_us(&asked, 0.4);
+    assert!((found / truth - 1.0).abs() < 0.03, "{found} {truth}");
+    let answer = ask(&model, |_| {});
+    assert!(
+        answer
+            .assumed
+            .iter()
+            .any(|text| text.contains("generator was late"))
+    );
 }
 
 #[test]
@@ -191,11 +219,13 @@ fn durable_messages_take_disk() {
     });
     assert_eq!(answer.memory.unwrap().kind, FleetKind::Persistent);
     let disk = answer.disk.unwrap();
-    let (low, high) = (2.0 * 90.0 + 256.0, 2.0 * 90.0 + 512.0);
-    assert!((disk.bytes_per_s.low / (low * 40_000.0) - 1.0).abs() < 0.02);
-    assert!((disk.bytes_per_s.high / (high * 40_000.0) - 1.0).abs() < 0.02);
+    let written =
+        |copies: f64, syncs: f64| (2.0 * 90.0 + 256.0 * copies) * 40_000.0 + 4_096.0 * syncs;
+    let (bytes, syncs) = (disk.bytes_per_s, disk.syncs_per_s);
+    assert!((bytes.low / written(1.0, syncs.low) - 1.0).abs() < 0.02);
+    assert!((bytes.high / written(2.0, syncs.high) - 1.0).abs() < 0.02);
     let per_hour = disk.offline_bytes_per_hour.unwrap().low;
-    assert!((per_hour / (disk.bytes_per_s.low * 1_800.0) - 1.0).abs() < 1e-9);
+    assert!((per_hour / (written(1.0, 0.0) * 1_800.0) - 1.0).abs() < 0.02);
     // Never more than all cores can, one after the other.
     let cores = f64::from(answer.cores.estimate.unwrap());
     assert!(disk.syncs_per_s.high <= cores * 10_000.0);

@@ -1,8 +1,10 @@
 //! Answers for people.
 
 use super::answer::{Answer, Confidence, Cores, Disk, Memory};
-use super::data::FleetKind;
+use super::cost::{Message, PART_NAMES};
+use super::data::{FleetKind, PlanData};
 use super::linear::Interval;
+use super::model::Model;
 use super::network::Direction;
 use super::scaling::Basis;
 
@@ -54,8 +56,48 @@ pub fn answer(answer: &Answer) -> String {
     lines.join("\n")
 }
 
+/// The fitted parts with their intervals, and each point against the model.
+pub fn model(data: &PlanData, model: &Model) -> String {
+    let mut lines = vec![format!("{}, {}", data.host.cpu_model, data.broker_version)];
+    for (part, name) in PART_NAMES.iter().enumerate() {
+        let us = model.interval(|view| view.cost.parts_us[part]);
+        lines.push(format!("{name:<22}{} us", interval(us, 1.0)));
+    }
+    let [message, stage, fan_out, durable] = model.cost.cost.events;
+    lines.push(format!(
+        "events of a message: {message:.2}, {stage:.2} more by stage of answers, {fan_out:.2} by \
+         stage and logarithm of the fan-out; {durable:.2} in their place where it is durable"
+    ));
+    for point in &data.traffic {
+        let message = Message::of_point(point);
+        let modelled = model.cost.cost.point_us(point) * model.more(point.cores);
+        let measured = point.cpu_us_per_message();
+        let durable = if point.is_durable { " durable" } else { "" };
+        let late = if point.is_late() {
+            ", generator late"
+        } else {
+            ""
+        };
+        lines.push(format!(
+            "{} cores {} QoS {}{durable} MQTT {} {} bytes, batch {:.0}, {:.0} % busy, \
+             {:.3} wake-ups (model {:.3}): {measured:.2} us, model {modelled:.2}, {:+.0} %{late}",
+            point.cores,
+            point.scenario,
+            point.qos,
+            point.mqtt,
+            point.payload_bytes,
+            message.batch,
+            point.busy() * 100.0,
+            point.wake_ups_per_message(),
+            model.cost.cost.wake_ups(&message, point.busy()),
+            (modelled / measured - 1.0) * 100.0
+        ));
+    }
+    lines.join("\n")
+}
+
 fn row(name: &str, text: &str, lines: &mut Vec<String>) {
-    lines.push(format!("{name:<12}{text}"));
+    lines.push(format!("{name:<14}{text}"));
 }
 
 fn list(name: &str, items: &[String], lines: &mut Vec<String>) {

@@ -78,6 +78,8 @@ pub const FAMILIES: &[Family] = &[
         own::sharedsub_saturated, "P publishers, a shared subscription of S members, closed loop"),
     family!("idle-N", ["idle-10K"], V311, false, own::idle,
         "N clients with one subscription do nothing but keep-alive: memory and wake-ups"),
+    family!("idle-persistent-N", ["idle-persistent-10K"], V311, false, own::idle_persistent,
+        "the same with persistent sessions"),
     family!("conn-storm-N", ["conn-storm-10K"], V311, false, own::conn_storm,
         "N clients connect and subscribe all at once"),
     family!("reconnect-storm-N", ["reconnect-storm-10K"], V311, false, own::reconnect_storm,

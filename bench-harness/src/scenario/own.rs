@@ -99,6 +99,13 @@ pub(super) fn idle(draft: &Draft<'_>, numbers: &[u32]) -> Result<Load, String> {
     })
 }
 
+pub(super) fn idle_persistent(draft: &Draft<'_>, numbers: &[u32]) -> Result<Load, String> {
+    let mut load = idle(draft, numbers)?;
+    load.groups[0].clean = false;
+    load.steps.extend(forget(draft, 0));
+    Ok(load)
+}
+
 fn storm_pace(draft: &Draft<'_>) -> ConnectPace {
     let rate = draft.options.connect_rate;
     rate.map_or(STORM, ConnectPace::PerSecond)
