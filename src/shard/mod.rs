@@ -17,6 +17,7 @@ mod acknowledge;
 mod answer;
 mod authenticate;
 mod barrier;
+mod carry;
 mod connect;
 mod copies;
 mod delivery;

@@ -11,7 +11,7 @@ use super::journal::{Journal, WallClock, record_bytes};
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, MessagePool, SharedMessage};
 use crate::config::limits::Limits;
-use crate::journal::{BodyView, Place, Writer};
+use crate::journal::{BodyView, Place};
 use crate::session::outbound::Outbound;
 use crate::session::stored::StoredQueue;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Reads under way at once.
 const READS_MAX: usize = 16;
 /// One read takes so many bytes and messages at most, or one message.
-const READ_BYTES: u64 = 256 << 10;
+pub(super) const READ_BYTES: u64 = 256 << 10;
 const READ_MESSAGES: u32 = 256;
 /// Messages this far apart are read together.
 const GAP_BYTES: u64 = 16 << 10;
@@ -40,6 +40,8 @@ pub(super) struct Overflow {
     pub(super) memory_bytes: u64,
     /// Sessions whose next messages are to be read, in turn.
     waiting: VecDeque<u32>,
+    /// What the snapshot under way wants to write again.
+    carry: Option<Read>,
     /// By token.
     reads: Vec<Option<Read>>,
     /// Tokens of reads to be made again, and not before which time.
@@ -49,17 +51,19 @@ pub(super) struct Overflow {
 
 /// Messages of one session that stand close to each other.
 #[derive(Clone, Copy, Debug)]
-struct Read {
-    session: u32,
+pub(super) struct Read {
+    pub(super) session: u32,
     /// Its number in the journal: the session may have ended meanwhile.
-    number: u64,
+    pub(super) number: u64,
     /// The number of the first message in the stored queue, and how many there are.
-    first: u64,
+    pub(super) first: u64,
     count: u32,
     /// Where the bytes begin.
-    place: Place,
+    pub(super) place: Place,
     bytes: u32,
     attempts: u8,
+    /// For a snapshot, which writes the messages again.
+    is_carry: bool,
 }
 
 impl Overflow {
@@ -73,9 +77,27 @@ impl Overflow {
         self.again_at
     }
 
-    /// Nothing is to be read.
+    fn has_nothing_to_read(&self) -> bool {
+        self.waiting.is_empty() && self.carry.is_none()
+    }
+
+    /// Nothing is to be read, and nothing is being read.
     pub(super) fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.reads.iter().all(Option::is_none)
+        self.has_nothing_to_read() && self.reads.iter().all(Option::is_none)
+    }
+
+    /// The snapshot waits for these messages.
+    pub(super) fn ask_for_carry(&mut self, session: u32, number: u64, first: u64, run: &Run) {
+        self.carry = Some(Read {
+            session,
+            number,
+            first,
+            count: run.count,
+            place: run.place,
+            bytes: run.bytes,
+            attempts: 0,
+            is_carry: true,
+        });
     }
 
     fn free_token(&mut self) -> Option<u32> {
@@ -124,10 +146,14 @@ impl Shard {
         if let Some(request) = self.journal.overflow.next_again(now) {
             return Some(request);
         }
-        if self.journal.overflow.waiting.is_empty() {
+        if self.journal.overflow.has_nothing_to_read() {
             return None;
         }
         let token = self.journal.overflow.free_token()?;
+        if let Some(read) = self.journal.overflow.carry.take() {
+            self.counters.journal_reads += 1;
+            return self.journal.overflow.begin(token, read);
+        }
         let tries = self.journal.overflow.waiting.len().min(SESSIONS_TRIED);
         for _ in 0..tries {
             let session = self.journal.overflow.waiting.pop_front()?;
@@ -164,6 +190,9 @@ impl Shard {
         }
         self.journal.overflow.reads[token as usize] = None;
         self.journal.begin_group(now);
+        if read.is_carry {
+            return self.end_carry(&read, result.unwrap_or(&[]));
+        }
         let lost = self.end_read(&read, result.unwrap_or(&[]));
         self.pump(now, read.session);
         self.run_resumes(now);
@@ -213,7 +242,10 @@ impl Shard {
         if !std::mem::take(&mut stored.is_listed) || !is_connected || stored.is_being_read {
             return None;
         }
-        let run = first_run(stored, budget, journal.writer()?)?;
+        let writer = journal.writer()?;
+        let run = Run::of(stored, stored.first_number(), budget, |place| {
+            writer.is_written(place)
+        })?;
         if run.count == 0 {
             // The first one is still on its way to the disk.
             stored.is_listed = true;
@@ -230,6 +262,7 @@ impl Shard {
             place: run.place,
             bytes: run.bytes,
             attempts: 0,
+            is_carry: false,
         })
     }
 
@@ -249,7 +282,9 @@ impl Shard {
         };
         let wanted = stored.iter_from(read.first);
         let mut wanted = wanted.take_while(|(number, _)| *number < read.end());
-        wanted.all(|(_, message)| read.body(message.place.get(), bytes).is_some())
+        wanted.all(|(_, message)| {
+            !read.covers(message.place.get()) || read.body(message.place.get(), bytes).is_some()
+        })
     }
 
     /// Takes what was read into the session's queue, up to the first message that is lost.
@@ -271,6 +306,7 @@ impl Shard {
         let mut lost = None;
         while let Some((number, first)) = outbound.stored().and_then(|it| it.iter_from(0).next())
             && (read.first..read.end()).contains(&number)
+            && read.covers(first.place.get())
             && let Some(place) = Place::from_u64(first.place.get())
         {
             let Some(body) = read.body(place.as_u64(), bytes) else {
@@ -292,12 +328,18 @@ impl Shard {
 }
 
 impl Read {
-    const fn end(&self) -> u64 {
+    pub(super) const fn end(&self) -> u64 {
         self.first + self.count as u64
     }
 
+    /// Whether a record at this place was read: a snapshot may have moved it meanwhile.
+    pub(super) fn covers(&self, place: u64) -> bool {
+        let first = self.place.as_u64();
+        (first..first + u64::from(self.bytes)).contains(&place)
+    }
+
     /// The body that stands at `place`, if it is what was written there.
-    fn body<'a>(&self, place: u64, bytes: &'a [u8]) -> Option<BodyView<'a>> {
+    pub(super) fn body<'a>(&self, place: u64, bytes: &'a [u8]) -> Option<BodyView<'a>> {
         let place = Place::from_u64(place)?;
         let start = place.offset().checked_sub(self.place.offset())?;
         BodyView::decode_first(place, bytes.get(start as usize..)?)
@@ -326,39 +368,47 @@ fn read_budget(outbound: &Outbound, overflow: &Overflow, limits: &Limits) -> u64
     room.saturating_sub(outbound.held_bytes()).min(READ_BYTES)
 }
 
-/// Messages that one read brings; 0: the first is not written yet.
-struct Run {
+/// Messages that one read brings; none: the first cannot be read now.
+pub(super) struct Run {
     place: Place,
     bytes: u32,
-    count: u32,
+    pub(super) count: u32,
 }
 
-/// The first messages of a queue that stand close together, at least one and as many as `budget`
-/// bytes allow.
-fn first_run(stored: &StoredQueue, budget: u64, writer: &Writer) -> Option<Run> {
-    let mut places = stored.iter().filter_map(|message| {
-        let place = Place::from_u64(message.place.get())?;
-        Some((place, record_bytes(message)))
-    });
-    let (place, bytes) = places.next()?;
-    let mut run = Run {
-        place,
-        bytes,
-        count: u32::from(writer.is_written(place)),
-    };
-    let mut wanted = u64::from(bytes);
-    for (next, bytes) in places {
+impl Run {
+    /// The messages from a number on that stand close together and can be read now, at least one
+    /// and as many as `budget` bytes allow.
+    pub(super) fn of(
+        stored: &StoredQueue,
+        first: u64,
+        budget: u64,
+        can_read: impl Fn(Place) -> bool,
+    ) -> Option<Self> {
+        let mut places = stored.iter_from(first).filter_map(|(_, message)| {
+            let place = Place::from_u64(message.place.get())?;
+            Some((place, record_bytes(message)))
+        });
+        let (place, bytes) = places.next()?;
         let start = u64::from(place.offset());
-        let gap = u64::from(next.offset()).checked_sub(start + u64::from(run.bytes));
-        let is_near = next.segment() == place.segment() && gap.is_some_and(|it| it <= GAP_BYTES);
-        let length = (u64::from(next.offset()) + u64::from(bytes)).saturating_sub(start);
-        wanted += u64::from(bytes);
-        let fits = wanted <= budget && length <= READ_BYTES && run.count < READ_MESSAGES;
-        if run.count == 0 || !is_near || !fits || !writer.is_written(next) {
-            break;
+        let mut run = Self {
+            place,
+            bytes,
+            count: u32::from(can_read(place)),
+        };
+        let mut wanted = u64::from(bytes);
+        for (next, bytes) in places {
+            let gap = u64::from(next.offset()).checked_sub(start + u64::from(run.bytes));
+            let is_near =
+                next.segment() == place.segment() && gap.is_some_and(|it| it <= GAP_BYTES);
+            let length = (u64::from(next.offset()) + u64::from(bytes)).saturating_sub(start);
+            wanted += u64::from(bytes);
+            let fits = wanted <= budget && length <= READ_BYTES && run.count < READ_MESSAGES;
+            if run.count == 0 || !is_near || !fits || !can_read(next) {
+                break;
+            }
+            run.bytes = u32::try_from(length).unwrap_or(u32::MAX);
+            run.count += 1;
         }
-        run.bytes = u32::try_from(length).unwrap_or(u32::MAX);
-        run.count += 1;
+        Some(run)
     }
-    Some(run)
 }

@@ -4,6 +4,7 @@
 //! written in one piece: a slice is at most as long as the largest session makes it.
 
 use super::Shard;
+use super::carry::Carrying;
 use super::journal::Journal;
 use crate::journal::{Record, WillFields};
 use crate::session::delivery::Delivery;
@@ -29,6 +30,7 @@ pub(super) struct Snapshot {
     last_bytes: u64,
     /// The next one does not wait for its time.
     is_wanted: bool,
+    pub(super) carrying: Carrying,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -126,6 +128,9 @@ impl Shard {
             }
             self.journal.snapshot.stage = match self.journal.snapshot.stage {
                 Stage::Sessions(slot) if slot < self.sessions.slot_count() => {
+                    if !self.is_carried(slot) {
+                        return;
+                    }
                     self.write_session(slot);
                     Stage::Sessions(slot + 1)
                 }

@@ -149,7 +149,10 @@ impl Disk {
         if now < self.next_batch {
             return;
         }
-        match shard.poll_journal() {
+        let batch = shard.poll_journal();
+        // A snapshot may want to read before it goes on.
+        self.reader.drain(net, shard, now);
+        match batch {
             None => self.idle = true,
             Some(batch) => {
                 self.next_batch = now + self.sync_delay;

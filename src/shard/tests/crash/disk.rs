@@ -74,7 +74,10 @@ impl Disk {
         let index = usize::try_from(index).unwrap();
         self.reads.get(index)?;
         let request = self.reads.swap_remove(index);
-        let bytes = self.readable(&request);
+        // A segment that was freed meanwhile: what it held stands elsewhere or is not needed.
+        let Some(bytes) = self.readable(&request) else {
+            return Some(shard.on_journal_read(now, request.token, Err(ReadError::Damaged)));
+        };
         let result = match random.below(20) {
             0 => Err(ReadError::NotNow),
             // Not twice in a row: that would be a damaged disk.
@@ -89,14 +92,14 @@ impl Disk {
     }
 
     /// What is written can be read, synced or not.
-    fn readable(&self, request: &ReadRequest) -> Vec<u8> {
-        let mut segment = self.segments[&request.segment].clone();
+    fn readable(&self, request: &ReadRequest) -> Option<Vec<u8>> {
+        let mut segment = self.segments.get(&request.segment)?.clone();
         for (number, offset, bytes) in &self.unsynced {
             if *number == request.segment {
                 segment[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
             }
         }
-        segment[request.offset as usize..][..request.bytes as usize].to_vec()
+        Some(segment[request.offset as usize..][..request.bytes as usize].to_vec())
     }
 
     fn put(&mut self, segment: u32, offset: u32, bytes: &[u8]) {
