@@ -226,21 +226,22 @@ impl Desk<'_> {
         self.counters.messages_queued += 1;
         let session = self.journal_number;
         let before = self.memory_bytes(outbound);
+        let mut messages_max = self.limits.queued_messages_max;
+        if session != 0 && self.journal.overflow.is_exhausted(self.limits) {
+            // One may come if another one goes.
+            let queued = u32::try_from(outbound.queued_count()).unwrap_or(u32::MAX);
+            messages_max = messages_max.min(queued);
+        }
         let limits = QueueLimits {
-            messages_max: self.limits.queued_messages_max,
+            messages_max,
             bytes_max: self.limits.queued_bytes_max,
             policy: self.limits.queue_full,
         };
-        let is_exhausted = session != 0 && self.journal.overflow.is_exhausted(self.limits);
-        let refused = if is_exhausted {
-            Err(delivery)
-        } else {
-            outbound.enqueue(delivery, &limits, |dropped| {
-                self.counters.drops_queue_full += 1;
-                self.journal.dropped(session, &dropped);
-                self.release(dropped);
-            })
-        };
+        let refused = outbound.enqueue(delivery, &limits, |dropped| {
+            self.counters.drops_queue_full += 1;
+            self.journal.dropped(session, &dropped);
+            self.release(dropped);
+        });
         if let Err(refused) = refused {
             self.counters.drops_queue_full += 1;
             self.messages.release(refused.message);

@@ -114,10 +114,15 @@ impl Shard {
             messages: map(0),
             clock,
         };
-        let mut sessions: Vec<(u64, SessionState)> = state.sessions.into_iter().collect();
-        sessions.sort_unstable_by_key(|(number, _)| *number);
+        // The numbers are sorted, not the sessions: these are large.
+        let mut sessions = state.sessions;
+        let mut numbers: Vec<u64> = sessions.keys().copied().collect();
+        numbers.sort_unstable();
         let mut indexes: Map<u64, u32> = map(0);
-        for (number, session) in sessions {
+        for number in numbers {
+            let Some(session) = sessions.remove(&number) else {
+                continue;
+            };
             let index = self.load_session(now, number, session, &mut loading)?;
             indexes.insert(number, index);
         }

@@ -13,4 +13,5 @@ pub mod index;
 mod packets;
 pub mod record;
 mod session;
+pub mod stored;
 pub mod subscriptions;

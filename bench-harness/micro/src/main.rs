@@ -7,6 +7,7 @@
 
 mod allocator;
 mod memory;
+mod recovery;
 
 use micro::case::{CASES, Case, Size};
 use micro::record::{self, Count, Counts};
@@ -17,7 +18,8 @@ const USAGE: &str = "usage:
   micro check RECORDED SUMMARIES   fail if a count is above the recorded one
   micro record RECORDED SUMMARIES  write the counts that differ to RECORDED
   micro raised EARLIER LATER       print the cases that cost more in LATER
-  micro memory                     bytes per subscription, a million of them";
+  micro memory                     bytes per subscription, a million of them
+  micro recovery [COUNT]           CPU and memory of a start with so many sessions and messages";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +32,11 @@ fn main() -> ExitCode {
             memory::print();
             Ok(())
         }
+        ["recovery"] => recovery::print(1_000_000),
+        ["recovery", count] => match count.parse() {
+            Ok(count) => recovery::print(count),
+            Err(_) => Err(USAGE.to_owned()),
+        },
         _ => Err(USAGE.to_owned()),
     };
     match done {
