@@ -15,6 +15,7 @@
 )]
 
 pub mod cli;
+pub mod compare;
 pub mod control;
 pub mod engine;
 pub mod environment;

@@ -1,6 +1,7 @@
 //! The command line of `ringway-bench`.
 
 mod broker;
+mod compare;
 mod knee;
 mod output;
 mod plan;
@@ -49,6 +50,9 @@ enum Command {
     /// Plan capacity: measure a host, say what a load needs, check predictions
     #[command(subcommand)]
     Plan(Box<plan::PlanCommand>),
+    /// Run several brokers in turn under the same loads, each started afresh
+    #[command(after_long_help = compare::after_help())]
+    Compare(Box<compare::CompareArguments>),
     /// Serve as a bare relay that other brokers' cost can be compared with
     Floor(FloorArguments),
     #[command(name = control::WORKER_COMMAND, hide = true)]
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Knee(arguments) => knee::knee(&arguments),
         Command::Agent(arguments) => broker::agent(&arguments),
         Command::Plan(command) => plan::plan(&command),
+        Command::Compare(arguments) => compare::compare(&arguments),
         Command::Floor(arguments) => floor(&arguments),
         Command::Worker => match control::work() {
             Ok(()) => ExitCode::SUCCESS,

@@ -119,6 +119,17 @@ impl Progress {
         ));
     }
 
+    /// What the line is about from now on.
+    pub(super) fn name(&self, text: &str) {
+        self.0.set_prefix(text.to_owned());
+        self.0.set_message("starting the broker");
+    }
+
+    /// A line that stays, but is no part of the result.
+    pub(super) fn remark(&self, text: &str) {
+        self.0.suspend(|| warn(text));
+    }
+
     /// A line that stays, above the one that moves.
     pub(super) fn print(&self, text: &str) {
         self.0.suspend(|| line(text));

@@ -19,14 +19,30 @@ pub fn thread_cpu_ns() -> u64 {
     clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// CPU time of a process with all threads that it has or had; `None` when it is gone.
+pub fn process_cpu_ns(pid: u32) -> Option<u64> {
+    let mut clock = MaybeUninit::<libc::clockid_t>::uninit();
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0)?;
+    // SAFETY: the call fills the number that the pointer names.
+    let result = unsafe { libc::clock_getcpuclockid(pid, clock.as_mut_ptr()) };
+    // SAFETY: a call that succeeded has written it.
+    (result == 0).then(|| read_clock(unsafe { clock.assume_init() }))?
+}
+
 fn clock_ns(clock: libc::clockid_t) -> u64 {
+    read_clock(clock).expect("the clock exists on every Linux")
+}
+
+fn read_clock(clock: libc::clockid_t) -> Option<u64> {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
     // SAFETY: the kernel fills the structure that the pointer names.
     let result = unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) };
-    assert_eq!(result, 0, "the clock exists on every Linux");
+    if result != 0 {
+        return None;
+    }
     // SAFETY: the call above succeeded and so wrote it.
     let time = unsafe { time.assume_init() };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// Raises the soft limit of file descriptors to the hard one and returns it.
@@ -45,6 +61,48 @@ pub fn raise_descriptor_limit() -> u64 {
     // SAFETY: the kernel only reads the structure.
     let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     if result == 0 { limit.rlim_cur } else { soft }
+}
+
+/// The child will stay on `cpus` (on all when empty) and end with the thread that starts it, so
+/// that not even a killed program leaves it behind.
+pub fn bind_child(command: &mut std::process::Command, cpus: &[usize]) {
+    use std::os::unix::process::CommandExt as _;
+
+    // SAFETY: plain data, for which all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in cpus.iter().filter(|cpu| **cpu < libc::CPU_SETSIZE as usize) {
+        // SAFETY: the number is below the size of the set.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
+    }
+    let is_bound = !cpus.is_empty();
+    let prepare = move || {
+        if is_bound {
+            // SAFETY: the kernel only reads the set, whose size is given.
+            check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })?;
+        }
+        // SAFETY: plain numbers.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
+    };
+    // SAFETY: between fork and exec only two system calls are made; nothing is allocated.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Asks a process to end. Whether it does is another question.
+pub fn terminate(pid: u32) {
+    signal(pid, libc::SIGTERM);
+}
+
+/// Ends a process at once.
+pub fn kill(pid: u32) {
+    signal(pid, libc::SIGKILL);
+}
+
+fn signal(pid: u32, signal: libc::c_int) {
+    // 0 and what looks negative would name whole groups.
+    if let Ok(pid @ 1..) = libc::pid_t::try_from(pid) {
+        // SAFETY: plain numbers. A process that is gone is none that could be harmed.
+        unsafe { libc::kill(pid, signal) };
+    }
 }
 
 /// Lets the kernel wake this thread as precisely as it can.

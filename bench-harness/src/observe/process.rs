@@ -1,7 +1,11 @@
 //! A process of this host and everything it started, from `/proc`.
+//!
+//! CPU time comes from the process's own clock: the ticks of `/proc/PID/stat`, 10 ms each, are too
+//! coarse for windows of a second or two and only divide it into user and system time.
 
 use std::fs;
 
+use crate::engine::system;
 use crate::result::{BrokerProbe, BrokerSample};
 
 /// Descendants that are followed; a broker that forks more is not measured whole, so it is refused.
@@ -71,12 +75,17 @@ fn add(sum: &mut BrokerSample, one: &BrokerSample) {
 
 fn read_process(pid: u32) -> Option<BrokerSample> {
     let file = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
-    let (cpu_user_s, cpu_system_s) = cpu_times(&file("stat")?)?;
+    let (user_s, system_s) = cpu_times(&file("stat")?)?;
+    let cpu_s = system::process_cpu_ns(pid)? as f64 / 1e9;
+    let cpu_user_s = match user_s + system_s {
+        0.0 => cpu_s,
+        sum => cpu_s * user_s / sum,
+    };
     let status = file("status")?;
     let kibibytes = |name: &str| field(&status, name).map(|number| number * 1_024);
     let mut sample = BrokerSample {
         cpu_user_s,
-        cpu_system_s,
+        cpu_system_s: cpu_s - cpu_user_s,
         rss_bytes: kibibytes("VmRSS:")?,
         rss_peak_bytes: kibibytes("VmHWM:")?,
         anon_bytes: kibibytes("RssAnon:"),
@@ -165,6 +174,10 @@ mod tests {
             }
             let sample = probe.sample().unwrap();
             if cpu(&sample) > cpu(&first) {
+                let ticks = fs::read_to_string("/proc/self/stat").unwrap();
+                let (user_s, system_s) = cpu_times(&ticks).unwrap();
+                // Other tests' threads go on meanwhile.
+                assert!(cpu(&sample) < user_s + system_s + 1.0, "{sample:?} {ticks}");
                 assert!(sample.rss_bytes > 0 && sample.rss_peak_bytes >= sample.rss_bytes);
                 assert!(sample.anon_bytes > Some(0));
                 break;

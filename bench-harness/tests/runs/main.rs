@@ -6,6 +6,7 @@
     reason = "tests with real sockets wait, and may fail loudly"
 )]
 
+mod compare;
 mod fake;
 mod guarantees;
 mod processes;
