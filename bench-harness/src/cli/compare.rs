@@ -19,8 +19,8 @@ pub(super) fn after_help() -> String {
     format!(
         "{}\n\n{}",
         recipe::HELP,
-        "Exit status: 0 all rounds count, 1 no result, 2 wrong usage, 3 a guarantee of MQTT did not \
-         hold in some\nround or a round failed, 4 some rounds are void."
+        "Exit status: 0 all rounds count, 1 no result, 2 wrong usage, 3 a guarantee of MQTT did \
+         not hold in\nsome round or a round failed, 4 some rounds are void."
     )
 }
 
@@ -340,6 +340,12 @@ fn print(arguments: &CompareArguments, comparison: &Comparison) {
         let version = broker.version.as_deref().unwrap_or("version not asked");
         let gap = if index == 0 { "\n" } else { "" };
         output::line(&format!("{gap}{bullet}{}: {version}", broker.recipe.name));
+    }
+    if let Some(machine) = comparison.environment() {
+        output::line(&format!(
+            "{bullet}machine: {}, {} CPUs, {}, load before {:.2}",
+            machine.cpu_model, machine.cpus, machine.kernel, machine.load_average_before
+        ));
     }
     for text in compare::goal_lines(comparison)
         .iter()

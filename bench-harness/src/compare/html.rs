@@ -166,12 +166,7 @@ fn brokers(comparison: &Comparison, text: &mut String) {
 }
 
 fn environment(comparison: &Comparison, text: &mut String) {
-    let runs = comparison
-        .rows
-        .iter()
-        .flat_map(|row| &row.cells)
-        .flat_map(|cell| &cell.runs);
-    let Some(environment) = runs.filter_map(|run| run.environment.as_ref()).next() else {
+    let Some(environment) = comparison.environment() else {
         return;
     };
     let json = serde_json::to_string_pretty(environment).unwrap_or_default();

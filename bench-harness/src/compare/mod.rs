@@ -115,12 +115,9 @@ pub fn run(plan: &Plan, show: Show<'_>) -> Result<Comparison, String> {
 /// Started once before anything is measured: a broker that does not serve is found at once, not
 /// after minutes.
 fn try_out(plan: &Plan, recipe: &Recipe) -> Result<(), String> {
-    let possible = plan
-        .rows
-        .iter()
-        .find(|row| recipe.refusal(row.persistence).is_none());
-    let Some(row) = possible else {
-        let reason = recipe.refusal(plan.rows[0].persistence).unwrap_or_default();
+    let refusal = |row: &Row| recipe.refusal(&row.scenario, row.persistence);
+    let Some(row) = plan.rows.iter().find(|row| refusal(row).is_none()) else {
+        let reason = plan.rows.iter().find_map(refusal).unwrap_or_default();
         return Err(format!("{}: {reason}", recipe.name));
     };
     start(plan, recipe, row)?;
@@ -169,7 +166,7 @@ fn run_row(
     }
     for round in 1..=plan.rounds {
         for (broker, cell) in brokers.iter().zip(&mut result.cells) {
-            match broker.recipe.refusal(row.persistence) {
+            match broker.recipe.refusal(&row.scenario, row.persistence) {
                 Some(reason) => cell.refusal = Some(reason.to_owned()),
                 None => turn(plan, broker, &row, round, cell, show),
             }

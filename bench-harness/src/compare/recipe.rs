@@ -191,10 +191,13 @@ impl Recipe {
     }
 
     /// Why it cannot take part, if it cannot.
-    pub fn refusal(&self, persistence: Persistence) -> Option<&'static str> {
+    pub fn refusal(&self, scenario: &str, persistence: Persistence) -> Option<&'static str> {
+        let needs_index = scenario.starts_with("wild-");
+        let needs_retained = scenario.starts_with("retained-");
         match (self.kind, persistence) {
-            (_, Persistence::Unused) => None,
-            (Kind::Floor, _) => Some("the floor has no sessions"),
+            (Kind::Floor, _) if needs_index => Some("the floor has no index of filters"),
+            (Kind::Floor, _) if needs_retained => Some("the floor keeps no messages"),
+            (Kind::Floor, Persistence::On | Persistence::Off) => Some("the floor has no sessions"),
             (Kind::Rumqttd, Persistence::On) => Some("rumqttd keeps nothing on the disk"),
             _ => None,
         }

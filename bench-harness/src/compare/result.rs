@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recipe::{Kind, Persistence, Recipe};
 use super::statistics::{Spread, spread};
-use crate::result::RunResult;
+use crate::result::{Environment, RunResult};
 
 /// Version of this data model.
 pub const FORMAT: u32 = 1;
@@ -93,9 +93,8 @@ impl Metric {
         }
     }
 
-    /// Whether less is better.
-    pub fn is_cost(self) -> bool {
-        self != Self::DeliveredPerS
+    fn is_latency(self) -> bool {
+        matches!(self, Self::P50Us | Self::P99Us | Self::P999Us)
     }
 
     /// The figure; `None` when the run does not have it.
@@ -129,7 +128,8 @@ impl Metric {
     }
 }
 
-/// What Ringway shall reach, in terms of the row's first metric.
+/// What Ringway shall reach, in terms of the row's first metric or, against Mosquitto, of all its
+/// latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goal {
@@ -181,6 +181,16 @@ impl Cell {
 }
 
 impl Comparison {
+    /// The machine, as the first run found it.
+    pub fn environment(&self) -> Option<&Environment> {
+        let mut runs = self
+            .rows
+            .iter()
+            .flat_map(|row| &row.cells)
+            .flat_map(|cell| &cell.runs);
+        runs.find_map(|run| run.environment.as_ref())
+    }
+
     pub fn name(&self, broker: usize) -> &str {
         &self.brokers[broker].recipe.name
     }
@@ -198,10 +208,25 @@ impl Comparison {
         Some(figure.spread.median)
     }
 
-    /// The bound of a row's goal and whether the first Ringway keeps it; `None` without a goal, or
-    /// when a broker that it refers to has no figure that counts.
-    pub fn goal(&self, row: usize) -> Option<(f64, bool)> {
-        let (metric, goal) = (*self.rows[row].metrics.first()?, self.rows[row].goal?);
+    /// What a row's goal comes to: the metric, the bound, and whether the first Ringway keeps it.
+    /// Nothing without a goal, or when a broker that it refers to has no figure that counts.
+    pub fn goals(&self, row: usize) -> Vec<(Metric, f64, bool)> {
+        let Some(goal) = self.rows[row].goal else {
+            return Vec::new();
+        };
+        let metrics = self.rows[row].metrics.iter();
+        let wanted = metrics.enumerate().filter(|(index, metric)| match goal {
+            Goal::BelowMosquitto => metric.is_latency(),
+            _ => *index == 0,
+        });
+        let judged = wanted.filter_map(|(_, metric)| {
+            let (bound, is_met) = self.judge(row, goal, *metric)?;
+            Some((*metric, bound, is_met))
+        });
+        judged.collect()
+    }
+
+    fn judge(&self, row: usize, goal: Goal, metric: Metric) -> Option<(f64, bool)> {
         let of = |broker| self.median(row, broker, metric);
         let ringway = self.first(Kind::is_ringway);
         let floor = || of(self.first(|kind| kind == Kind::Floor));

@@ -150,25 +150,27 @@ fn grid(table: &Table, style: Style) -> String {
 
 /// A line for each row's goal; nothing where the brokers that it refers to are not there.
 pub fn goal_lines(comparison: &Comparison) -> Vec<String> {
-    let lines = comparison
-        .rows
-        .iter()
-        .enumerate()
-        .filter_map(|(index, row)| {
-            let (bound, is_met) = comparison.goal(index)?;
+    let mut lines = Vec::new();
+    for (index, row) in comparison.rows.iter().enumerate() {
+        for (metric, bound, is_met) in comparison.goals(index) {
             let verdict = if is_met { "met   " } else { "MISSED" };
-            Some(format!(
-                "goal {verdict} {}: at most {}",
-                row.label,
+            let (label, title) = (&row.label, metric.title());
+            lines.push(format!(
+                "goal {verdict} {label}: {title}: at most {}",
                 number(bound)
-            ))
-        });
-    lines.collect()
+            ));
+        }
+    }
+    lines
 }
 
 /// Everything that did not count, with the first reason of each cell, and how rates were found.
 pub fn trouble(comparison: &Comparison) -> Vec<String> {
     let mut lines = Vec::new();
+    if comparison.failed_rounds() != (0, 0, 0) {
+        lines
+            .push("figures with ! come from runs that do not count, for want of others".to_owned());
+    }
     for row in &comparison.rows {
         lines.extend(row.note.clone());
         for (index, cell) in row.cells.iter().enumerate() {
@@ -184,11 +186,9 @@ pub fn trouble(comparison: &Comparison) -> Vec<String> {
             tell(cell.broken(), "BROKEN", broken);
             tell(cell.void(), "void", void);
             tell(cell.errors.len(), "FAILED", cell.errors.first());
-            tell(
-                usize::from(cell.refusal.is_some()),
-                "n/a",
-                cell.refusal.as_ref(),
-            );
+            if let Some(reason) = &cell.refusal {
+                lines.push(format!("{}: {name}: n/a: {reason}", row.label));
+            }
         }
     }
     lines

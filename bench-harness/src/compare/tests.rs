@@ -7,7 +7,7 @@ use super::recipe::{Kind, Persistence, Recipe};
 use super::result::{BrokerInfo, Cell, Comparison, FORMAT, Goal, Metric, RowResult};
 use super::{Style, goal_lines, page, tables, trouble};
 use crate::mqtt::Version;
-use crate::result::{BrokerUse, Counts, GeneratorUse, Pace, Parameters, RunResult};
+use crate::result::{BrokerUse, Counts, GeneratorUse, Pace, Parameters, Percentiles, RunResult};
 
 fn recipe(text: &str) -> Recipe {
     text.parse().unwrap()
@@ -127,10 +127,16 @@ fn ringway_acknowledges_as_asked() {
 
 #[test]
 fn who_cannot_take_part_says_so() {
-    assert!(recipe("floor").refusal(Persistence::Off).is_some());
-    assert!(recipe("floor").refusal(Persistence::Unused).is_none());
-    assert!(recipe("rumqttd").refusal(Persistence::On).is_some());
-    assert!(recipe("mosquitto").refusal(Persistence::On).is_none());
+    let refuses = |text: &str, scenario: &str, persistence| {
+        recipe(text).refusal(scenario, persistence).is_some()
+    };
+    let durable = "durable-p2p-1-1-1-1";
+    assert!(refuses("floor", durable, Persistence::Off));
+    assert!(refuses("floor", "wild-10", Persistence::Unused));
+    assert!(!refuses("floor", "pairs-1-1", Persistence::Unused));
+    assert!(refuses("rumqttd", durable, Persistence::On));
+    assert!(!refuses("rumqttd", durable, Persistence::Off));
+    assert!(!refuses("mosquitto", durable, Persistence::On));
 }
 
 #[test]
@@ -277,7 +283,7 @@ fn void_rounds_are_left_out_but_shown() {
         "{markdown}"
     );
     let trouble = trouble(&comparison);
-    assert_eq!(trouble.len(), 3, "{trouble:?}");
+    assert_eq!(trouble.len(), 4, "{trouble:?}");
     assert!(trouble.contains(&"row 0: mosquitto: 1 FAILED: it ended".to_owned()));
 }
 
@@ -314,19 +320,32 @@ fn goals_compare_ringway_with_what_they_name() {
             ),
         ],
     );
-    let verdicts = (0..6).map(|row| comparison.goal(row).map(|(_, is_met)| is_met));
-    let expected = [
-        Some(true),
-        Some(false),
-        Some(false),
-        Some(true),
-        Some(true),
-        None,
-    ];
-    assert_eq!(verdicts.collect::<Vec<_>>(), expected);
+    let verdict = |row| comparison.goals(row).first().map(|(_, _, is_met)| *is_met);
+    let expected = [Some(true), Some(false), Some(false), Some(true), None, None];
+    assert_eq!((0..6).map(verdict).collect::<Vec<_>>(), expected);
     let lines = goal_lines(&comparison);
-    assert_eq!(lines.len(), 5);
-    assert_eq!(lines[2], "goal MISSED row 2: at most 10.5");
+    assert_eq!(lines.len(), 4);
+    assert!(lines[2].starts_with("goal MISSED row 2: ") && lines[2].ends_with(": at most 10.5"));
+}
+
+#[test]
+fn latency_goals_are_about_every_percentile() {
+    let late = |p50, p99| {
+        let latency_us = Some(Percentiles {
+            p50,
+            p99,
+            ..Percentiles::default()
+        });
+        cell(vec![RunResult {
+            latency_us,
+            ..run(1.0)
+        }])
+    };
+    let cells = vec![Cell::default(), late(50, 900), late(60, 800)];
+    let mut comparison = comparison(&THREE, vec![(Goal::BelowMosquitto, cells)]);
+    comparison.rows[0].metrics = vec![Metric::P50Us, Metric::P99Us, Metric::CpuUsPerDelivered];
+    let expected = [(Metric::P50Us, 60.0, true), (Metric::P99Us, 800.0, false)];
+    assert_eq!(comparison.goals(0), expected);
 }
 
 #[test]
