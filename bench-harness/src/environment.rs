@@ -102,7 +102,8 @@ fn machine() -> Environment {
         host: word("/proc/sys/kernel/hostname"),
         kernel: word("/proc/sys/kernel/osrelease"),
         cpu_model: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-        cpus: std::thread::available_parallelism().map_or(0, |count| count.get() as u32),
+        // Not those that this thread may use, which may be pinned.
+        cpus: text("/proc/cpuinfo").matches("processor\t").count() as u32,
         governor: fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
             .ok()
             .map(|governor| governor.trim().to_owned()),

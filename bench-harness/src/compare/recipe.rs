@@ -21,9 +21,9 @@ process number. All: anonymous clients, TCP_NODELAY, no log, limits raised past 
 needs, the limit of open files of this shell, $SYS as the broker's default has it.
 
   ringway       `ringway serve` as it comes; 65,535 messages in flight and 1,000,000 queued per
-                session, a send queue of 64 MiB. A persistent scenario acknowledges
-                when the message is on the disk, its default; with persistence off as soon as it is
-                taken. Default program: `ringway` beside this one, else of the PATH.
+                session, a send queue of 64 MiB. A persistent scenario acknowledges when the message
+                is on the disk, its default; with persistence off as soon as it is taken. Default
+                program: `ringway` beside this one, else of the PATH.
   ringway-os    the same, but acknowledges when the operating system has the message: survives the
                 end of the process, not of the machine.
   ringway-none  the same, but never waits for the disk. This is the promise that Mosquitto makes.
@@ -37,7 +37,7 @@ needs, the limit of open files of this shell, $SYS as the broker's default has i
   rumqttd       one listener of the scenario's protocol version, payloads up to 256 MiB, 65,535 in
                 flight. It has no setting for TCP_NODELAY and keeps nothing on the disk: it does not
                 take part with persistence on.
-                To install: cargo install rumqttd --locked
+                To install: cargo install rumqttd (its lock file is too old for current compilers)
   NAME=command: PROGRAM ARGUMENTS
                 anything else; {port}, {dir} and {cpus} are replaced, words end at blanks. Whether
                 its settings are fair is up to you.";
@@ -81,7 +81,7 @@ impl Kind {
     fn how_to_install(self) -> &'static str {
         match self {
             Self::Mosquitto => "apt-get install mosquitto",
-            Self::Rumqttd => "cargo install rumqttd --locked",
+            Self::Rumqttd => "cargo install rumqttd",
             Self::Command => "the command names it",
             Self::Floor => "it is this program",
             _ => "cargo build --release, or name it: --broker ringway=PATH",
