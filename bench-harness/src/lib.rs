@@ -27,6 +27,7 @@ pub mod mqtt;
 pub mod observe;
 pub mod payload;
 pub mod plan;
+pub mod report;
 pub mod result;
 pub mod scenario;
 pub mod schedule;

@@ -1,7 +1,8 @@
 //! `ringway-bench knee`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
 use clap::Args;
 
@@ -10,6 +11,7 @@ use super::output::{self, Progress};
 use super::run::{LoadArguments, write_json};
 use super::{EXIT_VOID, values};
 use crate::knee::{self, KneeResult, KneeStep, Limit, Question};
+use crate::report;
 
 #[derive(Args)]
 pub(super) struct KneeArguments {
@@ -34,6 +36,12 @@ pub(super) struct KneeArguments {
     /// Write the answer and all runs as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with plots, tables and the environment
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Print all runs as a Markdown table as well
+    #[arg(long)]
+    markdown: bool,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -78,12 +86,27 @@ pub(super) fn knee(arguments: &KneeArguments) -> ExitCode {
         Ok(answer) => answer,
         Err(error) => return output::fail(&error),
     };
-    if let Some(path) = &arguments.json
-        && let Err(error) = write_json(path, &answer)
-    {
-        return output::fail(&format!("{}: {error}", path.display()));
+    if let Err(error) = write_files(arguments, &answer) {
+        return output::fail(&error);
+    }
+    if arguments.markdown {
+        let results: Vec<_> = answer.steps.iter().map(|step| &step.result).collect();
+        output::line(report::markdown(&results).trim_end());
     }
     tell(&answer)
+}
+
+fn write_files(arguments: &KneeArguments, answer: &KneeResult) -> Result<(), String> {
+    let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    if let Some(path) = &arguments.json {
+        write_json(path, answer).map_err(|error| failed(path, error))?;
+    }
+    if let Some(path) = &arguments.report {
+        let mut page = report::Page::new(&format!("Knee of {}", answer.scenario));
+        page.knee(answer);
+        fs::write(path, page.finish()).map_err(|error| failed(path, error))?;
+    }
+    Ok(())
 }
 
 fn line(step: &KneeStep) -> String {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::control::Status;
+use crate::report;
 use crate::result::{Percentiles, RunResult};
 
 /// A line on standard output; when nobody reads it, nothing is lost.
@@ -30,9 +31,13 @@ pub(super) fn fail(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The result in one line, and a line for each reason not to trust it.
-pub(super) fn print(result: &RunResult) {
-    line(&summary(result));
+/// The result in one line or as a Markdown table, and a line for each reason not to trust it.
+pub(super) fn print(result: &RunResult, is_markdown: bool) {
+    if is_markdown {
+        line(report::markdown(&[result]).trim_end());
+    } else {
+        line(&summary(result));
+    }
     for reason in &result.void {
         warn(&format!("VOID: {reason}"));
     }

@@ -1,6 +1,6 @@
 //! `ringway-bench run`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use super::{EXIT_BROKEN, EXIT_VOID, values};
 use crate::control::{self, Run, Setup};
 use crate::engine::SourceAddresses;
 use crate::mqtt::Version;
+use crate::report;
 use crate::result::{BrokerProbe, RunResult};
 use crate::scenario::{Options, PaceChoice};
 use crate::schedule::Arrivals;
@@ -43,6 +44,12 @@ pub(super) struct RunArguments {
     /// Write the histograms of each second as an interval log
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
+    /// Write a page with plots, tables and the environment
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Print a Markdown table in place of the line
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// What makes a run besides the scenario.
@@ -189,7 +196,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         Ok(run) => run,
         Err(error) => return output::fail(&error),
     };
-    output::print(&run.result);
+    output::print(&run.result, arguments.markdown);
     match write_files(arguments, &run) {
         Ok(()) => exit_code(&run.result),
         Err(error) => output::fail(&error),
@@ -203,6 +210,11 @@ fn write_files(arguments: &RunArguments, run: &Run) -> Result<(), String> {
     }
     if let Some(path) = &arguments.hlog {
         write_hlog(path, run).map_err(|error| failed(path, error))?;
+    }
+    if let Some(path) = &arguments.report {
+        let mut page = report::Page::new(&format!("Run of {}", run.result.scenario));
+        page.run(&run.result, Some(&run.merged));
+        fs::write(path, page.finish()).map_err(|error| failed(path, error))?;
     }
     Ok(())
 }
