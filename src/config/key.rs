@@ -128,6 +128,32 @@ pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
     },
     Key {
         section: LISTENER,
+        name: "durability_ack",
+        meaning: "durability.ack for the messages of these clients; default: as that key says. os \
+                  where other listeners have disk is disk",
+        value: Value::Text {
+            allowed: "must be \"default\", \"disk\", \"os\" or \"none\"",
+            integer_too: false,
+            put: |listener, text| {
+                listener.limits.durability_ack = match text {
+                    "default" => None,
+                    "disk" => Some(DurabilityAck::Disk),
+                    "os" => Some(DurabilityAck::Os),
+                    "none" => Some(DurabilityAck::None),
+                    _ => return Err(""),
+                };
+                Ok(())
+            },
+            of: |listener| match listener.limits.durability_ack {
+                None => "default".to_owned(),
+                Some(DurabilityAck::Disk) => "disk".to_owned(),
+                Some(DurabilityAck::Os) => "os".to_owned(),
+                Some(DurabilityAck::None) => "none".to_owned(),
+            },
+        },
+    },
+    Key {
+        section: LISTENER,
         name: "mount_point",
         meaning: "stands before all topics of these clients, unseen by them, such as \"tenant/\"; \
                   empty: nothing",

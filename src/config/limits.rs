@@ -62,6 +62,8 @@ pub struct ListenerLimits {
     pub check_payload_format: bool,
     /// Stands before every topic name and filter of its clients, unseen by them; empty: nothing.
     pub mount_point: String,
+    /// What messages of its clients wait for; `None`: as `DurabilityLimits::ack`.
+    pub durability_ack: Option<DurabilityAck>,
 }
 
 impl ListenerLimits {
@@ -69,19 +71,21 @@ impl ListenerLimits {
         qos_max: 2,
         check_payload_format: false,
         mount_point: String::new(),
+        durability_ack: None,
     };
 }
 
-/// What a message must have survived before its publisher is told that it was accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What a message must have survived before its publisher is told that it was accepted; the more,
+/// the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum DurabilityAck {
+    /// Nothing: it is written as well, but nobody waits.
+    None,
+    /// The end of the process: the operating system has it.
+    Os,
     /// A loss of power: it is on the disk.
     #[default]
     Disk,
-    /// The end of the process: the operating system has it.
-    Os,
-    /// Nothing: it is written as well, but nobody waits.
-    None,
 }
 
 /// Bounds of one shard's journal.
@@ -254,6 +258,26 @@ impl Limits {
     pub fn listener(&self, number: u16) -> &ListenerLimits {
         static DEFAULT: ListenerLimits = ListenerLimits::DEFAULT;
         self.listeners.get(usize::from(number)).unwrap_or(&DEFAULT)
+    }
+
+    /// The most that any listener's clients wait for: what the journal is written for.
+    #[must_use]
+    pub fn strongest_ack(&self) -> DurabilityAck {
+        let of = |listener: &ListenerLimits| self.ack_of(listener);
+        let all = self.listeners.iter().map(of);
+        all.max().unwrap_or(self.durability.ack)
+    }
+
+    /// Whether acknowledgements of a listener's clients wait for what their messages cause. Where
+    /// nobody waits for the disk, they still wait for the other shards.
+    #[must_use]
+    pub fn awaits_effects(&self, listener: &ListenerLimits) -> bool {
+        self.ack_of(listener) != DurabilityAck::None || self.strongest_ack() == DurabilityAck::None
+    }
+
+    /// What clients of a listener wait for.
+    fn ack_of(&self, listener: &ListenerLimits) -> DurabilityAck {
+        listener.durability_ack.unwrap_or(self.durability.ack)
     }
 
     /// The smallest `durability.segment_bytes` that holds any record: the largest packet, or the

@@ -69,6 +69,7 @@ fn every_section_reaches_its_settings() {
         [[listener]]
         bind = "tcp://[::1]:0"
         max_connections = 1_000
+        durability_ack = "none"
         [mqtt]
         max_packet_bytes = "1MiB"
         receive_maximum = 20
@@ -102,6 +103,8 @@ fn every_section_reaches_its_settings() {
     assert_eq!(settings.listeners.len(), 2);
     assert_eq!(settings.listeners[0].backlog, 5);
     assert!(settings.listeners[1].allow_anonymous);
+    let acks = settings.listeners.iter().map(|it| it.limits.durability_ack);
+    assert!(acks.eq([None, Some(DurabilityAck::None)]));
     let limits = &settings.limits;
     assert_eq!(limits.connections_max, 1010);
     assert_eq!(limits.packet_bytes_max, 1 << 20);
@@ -285,7 +288,7 @@ fn listener_problems_are_said() {
         &[
             "r.toml:3:1: listener.tls: unknown key, known in this section are bind, \
              max_connections, allow_anonymous, backlog, max_qos, check_payload_format, \
-             mount_point",
+             durability_ack, mount_point",
             "r.toml:5:8: listener.bind: tcp://127.0.0.1:1 is listened on already",
         ],
     );
@@ -415,7 +418,7 @@ fn problems_from_outside_name_the_flag_or_variable() {
          65535, is \"0\"",
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.tls: unknown key, known in this \
          section are bind, max_connections, allow_anonymous, backlog, max_qos, \
-         check_payload_format, mount_point",
+         check_payload_format, durability_ack, mount_point",
         &exposed,
     ];
     assert_eq!(problems_of(&sources), expected);

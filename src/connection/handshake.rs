@@ -30,6 +30,8 @@ pub struct Negotiated {
     /// Highest QoS taken from the client.
     pub qos_max: QosLevel,
     pub check_payload_format: bool,
+    /// Acknowledgements of its messages wait for what these cause.
+    pub awaits_effects: bool,
     /// QoS 1 and 2 messages that may be in flight towards the client.
     pub window: u16,
     /// The client's Maximum Packet Size; what the format allows, if it has none.
@@ -83,6 +85,7 @@ pub fn negotiate(
         wants_response_information: properties.request_response_information == Some(true),
         qos_max,
         check_payload_format: listener.check_payload_format,
+        awaits_effects: limits.awaits_effects(listener),
         window: properties
             .receive_maximum
             .unwrap_or(u16::MAX)

@@ -57,6 +57,8 @@ pub struct Connection {
     pub is_bridge: bool,
     /// Payloads that say they are UTF-8 are looked at.
     pub check_payload_format: bool,
+    /// PUBACK and PUBREC wait until other shards and the journal have what a message caused.
+    pub awaits_effects: bool,
     /// Highest QoS taken from the client, and granted to it.
     pub qos_max: QosLevel,
     /// QoS 2 messages that earlier connections left unreleased: they do not count against the
@@ -111,6 +113,7 @@ impl Connection {
             wants_reasons: false,
             is_bridge: false,
             check_payload_format: false,
+            awaits_effects: true,
             qos_max: QosLevel::ExactlyOnce,
             carried_inbound: 0,
             window: 0,
@@ -146,6 +149,7 @@ impl Connection {
         self.wants_reasons = negotiated.wants_reasons;
         self.is_bridge = negotiated.is_bridge;
         self.check_payload_format = negotiated.check_payload_format;
+        self.awaits_effects = negotiated.awaits_effects;
         self.qos_max = negotiated.qos_max;
         if negotiated.version == ProtocolVersion::V5 && negotiated.topic_alias_maximum > 0 {
             self.inbound_aliases = Some(Box::new(InboundAliases::new(

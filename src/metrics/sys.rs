@@ -29,6 +29,8 @@ pub struct Gauges {
     /// Messages held, each once: retained, queued and in flight.
     pub stored_messages: u64,
     pub stored_bytes: u64,
+    /// Shards that refuse QoS 1 and 2 because the disk is past its watermark.
+    pub disk_full: u64,
 }
 
 /// Memory of the whole process, in bytes.
@@ -50,6 +52,7 @@ impl Report {
         sum.retained_messages += other.retained_messages;
         sum.stored_messages += other.stored_messages;
         sum.stored_bytes += other.stored_bytes;
+        sum.disk_full += other.disk_full;
     }
 }
 
@@ -214,7 +217,7 @@ fn of_process(memory: Option<ProcessMemory>) -> [(&'static str, Option<u64>); 2]
     ]
 }
 
-fn of_all(sum: &Report) -> [(&'static str, u64); 23] {
+fn of_all(sum: &Report) -> [(&'static str, u64); 25] {
     let Report { counters, gauges } = sum;
     [
         (
@@ -243,10 +246,15 @@ fn of_all(sum: &Report) -> [(&'static str, u64); 23] {
         ("store/messages/bytes", gauges.stored_bytes),
         ("connections/refused", counters.connects_refused),
         ("connections/total", counters.connects_accepted),
+        ("disk/full", gauges.disk_full.min(1)),
+        (
+            "disk/messages/refused",
+            counters.publishes_refused_disk_full,
+        ),
     ]
 }
 
-fn of_core(report: &Report) -> [(&'static str, u64); 11] {
+fn of_core(report: &Report) -> [(&'static str, u64); 14] {
     let Report { counters, gauges } = report;
     [
         ("clients/connected", gauges.clients_connected),
@@ -260,6 +268,9 @@ fn of_core(report: &Report) -> [(&'static str, u64); 11] {
         ("publish/messages/dropped", dropped(counters)),
         ("subscriptions/count", gauges.subscriptions),
         ("retained messages/count", gauges.retained_messages),
+        ("disk/full", gauges.disk_full),
+        ("journal/bytes", counters.journal_bytes),
+        ("journal/writes", counters.journal_batches),
     ]
 }
 

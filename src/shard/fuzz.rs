@@ -42,6 +42,7 @@ pub fn exercise_connection(bytes: &[u8]) {
                 qos_max: 1,
                 check_payload_format: true,
                 mount_point: "m/".to_owned(),
+                ..ListenerLimits::DEFAULT
             },
         ],
         ..Limits::default()

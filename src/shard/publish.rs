@@ -119,7 +119,8 @@ impl Shard {
         self.counters.messages_received += 1;
         self.counters.payload_bytes_received += publish.payload.len() as u64;
         let message = self.make_message(now, topic_name, publish);
-        let publisher = publish.packet_id.and_then(|_| self.publisher(id));
+        let waits = publish.packet_id.is_some() && rules.awaits_effects;
+        let publisher = waits.then(|| self.publisher(id)).flatten();
         let (matched, refused) =
             self.route_local_or_refuse(now, topic_name, &message, Some(session));
         // A repeated QoS 2 message must not arrive twice there either, also after a crash.
@@ -326,6 +327,7 @@ impl Shard {
         Some(PublishRules {
             qos_max: connection.qos_max,
             checks_payload_format: connection.check_payload_format,
+            awaits_effects: connection.awaits_effects,
             mount_point: connection.mount_point.clone(),
         })
     }
@@ -443,6 +445,7 @@ impl Shard {
 struct PublishRules {
     qos_max: QosLevel,
     checks_payload_format: bool,
+    awaits_effects: bool,
     mount_point: Option<Rc<str>>,
 }
 

@@ -42,6 +42,7 @@ impl Shard {
         let JournalStart { unix_ms, recovered } = start;
         let clock = WallClock::new(now, unix_ms);
         let limits = self.limits.durability;
+        let ack = self.limits.strongest_ack();
         assert!(u64::from(limits.segment_bytes) >= self.limits.segment_bytes_min());
         assert!(limits.segment_bytes.is_multiple_of(PAGE_BYTES));
         let recovered = recovered.unwrap_or_else(|| Recovered::nothing(self.id));
@@ -53,14 +54,14 @@ impl Shard {
             salt: self.random.next_u64(),
             first_segment: 1,
             segment_bytes: limits.segment_bytes,
-            sync: limits.ack == DurabilityAck::Disk,
+            sync: ack == DurabilityAck::Disk,
         });
         let mut writer = Writer::new(settings);
         for number in recovered.segments() {
             writer.add_recovered_segment(number);
         }
         self.journal
-            .start(writer, limits.ack, limits.buffer_bytes_max, clock);
+            .start(writer, ack, limits.buffer_bytes_max, clock);
         self.journal
             .snapshot
             .on_recovered(recovered.bytes_since_snapshot(), recovered.is_rehomed());

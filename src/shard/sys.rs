@@ -185,6 +185,7 @@ impl Shard {
                 retained_messages: self.retained.len() as u64,
                 stored_messages: self.messages.live_count(),
                 stored_bytes: self.messages.live_bytes(),
+                disk_full: u64::from(self.journal.disk_is_full),
             },
         }
     }

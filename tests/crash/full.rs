@@ -6,6 +6,17 @@ use crate::subscriber::Subscriber;
 use crate::support::{Broker, scratch_dir};
 use crate::until;
 use crate::wire::Version;
+use std::process::Command;
+
+/// What the broker says of itself.
+fn sys_value(broker: &Broker, name: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["sub", "-C", "1", "-t", &format!("$SYS/broker/{name}")])
+        .args(["-h", "127.0.0.1", "-p", &broker.address.port().to_string()])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
 
 #[test]
 fn full_disk_refuses_and_resumes_and_loses_nothing() {
@@ -33,6 +44,7 @@ fn full_disk_refuses_and_resumes_and_loses_nothing() {
         publisher.tick(broker.address);
         publisher.refused > 0
     });
+    assert_eq!(sys_value(&broker, "disk/full"), "1");
     let stored = publisher.acknowledged_count;
     assert!(stored > 100, "{stored} messages stored");
     broker.kill();
@@ -56,6 +68,7 @@ fn full_disk_refuses_and_resumes_and_loses_nothing() {
         subscriber.tick(broker.address);
         publisher.is_done() && subscriber.missing(0, &publisher.acknowledged).is_empty()
     });
+    assert_eq!(sys_value(&broker, "disk/full"), "0");
     let log = [broker.start_log.clone(), broker.log_lines()].concat();
     let log = log.join("\n");
     assert!(log.contains("watermark is reached"), "{log}");

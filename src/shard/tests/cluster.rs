@@ -4,8 +4,11 @@ use crate::base::hash::HomeKey;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::config::limits::Limits;
+use crate::journal::SegmentEvent;
 use crate::shard::Shard;
-use crate::shard::interface::{CloseCause, ConnectionOrigin, ReadVerdict, ShardSettings};
+use crate::shard::interface::{
+    CloseCause, ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings,
+};
 
 const KEY: HomeKey = HomeKey::new([9; 16]);
 
@@ -75,9 +78,21 @@ impl Cluster {
 
     /// With or without Clean Session; its CONNACK is among what the shard sends.
     pub(super) fn open(&mut self, shard: usize, name: &str, level: u8, is_clean: bool) -> Client {
+        self.open_at(0, shard, name, level, is_clean)
+    }
+
+    /// The same at the listener with this number.
+    pub(super) fn open_at(
+        &mut self,
+        listener: u16,
+        shard: usize,
+        name: &str,
+        level: u8,
+        is_clean: bool,
+    ) -> Client {
         let origin = ConnectionOrigin {
             peer: None,
-            listener: 0,
+            listener,
         };
         let id = self.shards[shard]
             .on_connection_opened(self.now, origin)
@@ -105,6 +120,36 @@ impl Cluster {
             }
         }
         sent
+    }
+
+    /// All shards have journals, which hold nothing yet.
+    pub(super) fn start_journals(&mut self) {
+        for shard in &mut self.shards {
+            let start = JournalStart {
+                unix_ms: 1,
+                recovered: None,
+            };
+            shard.start_journal(self.now, start).unwrap();
+        }
+        self.settle();
+    }
+
+    /// The disk of a shard does all that it is asked for; how many of the writes were synced.
+    pub(super) fn write_journal(&mut self, shard: usize) -> usize {
+        let shard = &mut self.shards[shard];
+        let mut synced = 0;
+        loop {
+            while let Some(event) = shard.poll_segment() {
+                if let SegmentEvent::Wanted(number) = event {
+                    shard.on_segment_ready(self.now, number);
+                }
+            }
+            let Some(batch) = shard.poll_journal() else {
+                return synced;
+            };
+            synced += usize::from(batch.needs_sync());
+            shard.on_durable(self.now, batch);
+        }
     }
 
     pub(super) fn cut(&mut self, client: Client) {

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod crash;
+mod durability;
 mod groups;
 mod races;
 mod retained;
