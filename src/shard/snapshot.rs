@@ -21,7 +21,8 @@ pub(super) struct Snapshot {
     stage: Stage,
     /// The segment with the begin marker.
     began_in: u32,
-    /// What the journal had written when the last snapshot began.
+    /// What the journal had written when the last snapshot began, and since its end that one's
+    /// own bytes, too.
     began_at_bytes: u64,
     /// What an earlier process had written behind its last snapshot.
     recovered_bytes: u64,
@@ -170,6 +171,8 @@ impl Shard {
         let snapshot = &mut self.journal.snapshot;
         snapshot.stage = Stage::Idle;
         snapshot.last_bytes = snapshot.bytes;
+        // Else one that is larger than what it waits for would be followed by the next at once.
+        snapshot.began_at_bytes += snapshot.bytes;
         self.counters.journal_snapshots += 1;
     }
 

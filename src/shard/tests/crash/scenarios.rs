@@ -119,6 +119,25 @@ fn memberships_of_shared_subscriptions_survive() {
     }
 }
 
+/// A snapshot that is larger than what it waits for is not followed by the next one at once.
+#[test]
+fn no_snapshots_are_written_while_nothing_happens() {
+    let mut small = limits(DurabilityAck::Disk);
+    small.durability.snapshot_after_bytes = 4 << 10;
+    let mut world = World::new(700, 1, 2, small);
+    world.payload_bytes_max = 2000;
+    world.subscribe_all();
+    world.cut(0);
+    for _ in 0..200 {
+        world.publish(1);
+        while world.turn() {}
+    }
+    let snapshots = world.shards[0].counters().journal_snapshots;
+    assert!(snapshots > 1);
+    (0..50).for_each(|_| _ = world.turn());
+    assert_eq!(world.shards[0].counters().journal_snapshots, snapshots);
+}
+
 /// A disk that does not come back: what needs it stops, and memory with it, whichever core the
 /// publisher is on; then everything goes on.
 #[test]
