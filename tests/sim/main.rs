@@ -18,10 +18,13 @@
 
 mod auditor;
 mod client;
+mod crashes;
+mod disk;
 mod link;
 mod model;
 mod network;
 mod schedule;
+mod storage;
 mod swarm;
 mod trace;
 mod wire;

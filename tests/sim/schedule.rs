@@ -39,6 +39,31 @@ pub(crate) enum Event {
     Batch { source: usize, target: usize },
     /// The next emptied batch of a link reaches its sender.
     BatchHome { source: usize, target: usize },
+    /// A shard's disk gets further with what it writes.
+    Disk { shard: usize },
+    /// A segment of a shard is made ready or given up.
+    Keeper { shard: usize },
+    /// A shard has back what it asked its disk for.
+    JournalRead { shard: usize },
+    /// The process starts again.
+    Restart,
+}
+
+impl Event {
+    /// It dies with the broker's process.
+    pub(crate) const fn is_of_process(&self) -> bool {
+        matches!(
+            self,
+            Self::Turn { .. }
+                | Self::Timeout { .. }
+                | Self::Batch { .. }
+                | Self::BatchHome { .. }
+                | Self::Disk { .. }
+                | Self::Keeper { .. }
+                | Self::JournalRead { .. }
+                | Self::Restart
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -85,6 +110,13 @@ impl Schedule {
 
     pub(crate) fn soon(&mut self, event: Event) {
         self.ready.push(event);
+    }
+
+    /// Takes out all events of a kind.
+    pub(crate) fn forget(&mut self, is_of_kind: impl Fn(&Event) -> bool) {
+        self.future
+            .retain(|Reverse((.., event))| !is_of_kind(event));
+        self.ready.retain(|event| !is_of_kind(event));
     }
 
     /// One of the due events, by the seed's choice.

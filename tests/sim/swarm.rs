@@ -160,6 +160,17 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     pub(crate) fn draw(seed: u64, shard_count: Option<u16>) -> Self {
+        let mut swarm = Self::draw_ordinary(seed, shard_count);
+        // Drawn from numbers of their own: a world without theme does not change with them.
+        swarm.draw_theme(&mut Random::new(seed ^ 0x7468_656D_6573));
+        if let Some(shard_count) = shard_count {
+            swarm.shard_count = shard_count;
+        }
+        swarm
+    }
+
+    /// Without a theme.
+    pub(crate) fn draw_ordinary(seed: u64, shard_count: Option<u16>) -> Self {
         let mut random = Random::new(seed ^ 0x5745_A12D);
         let random = &mut random;
         let shards = *one_of(&[1, 1, 2, 2, 2, 3, 4, 8], random);
@@ -171,7 +182,7 @@ impl Swarm {
         let rounds = 1 + random.below(4);
         let actions = 30 + random.below(2_000 / (client_count as u64 * rounds) + 40) as usize;
         let calm_world = random.chance(1, 8);
-        let mut swarm = Self {
+        Self {
             theme: Theme::Ordinary,
             habits: HABITS,
             shard_count: shard_count.unwrap_or(shards),
@@ -194,13 +205,7 @@ impl Swarm {
             pace_us: *one_of(&[10, 200, 2_000, 20_000], random),
             receive_maximum: *one_of(&[1, 2, 5, 10, 100], random),
             small: client_count <= 10,
-        };
-        // Drawn from numbers of their own: a world without theme does not change with them.
-        swarm.draw_theme(&mut Random::new(seed ^ 0x7468_656D_6573));
-        if let Some(shard_count) = shard_count {
-            swarm.shard_count = shard_count;
         }
-        swarm
     }
 
     fn draw_theme(&mut self, random: &mut Random) {

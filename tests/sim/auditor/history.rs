@@ -66,6 +66,16 @@ impl Attempt {
     fn session_end(&self) -> Option<Instant> {
         Some(later(self.ended?.0, self.final_expiry()))
     }
+
+    /// The session exists for at least so long after the connection's end, even if the broker
+    /// forgets what DISCONNECT changed.
+    fn least_expiry(&self) -> Duration {
+        let unchanged = Self {
+            disconnect: None,
+            ..self.clone()
+        };
+        self.final_expiry().min(unchanged.final_expiry())
+    }
 }
 
 fn later(time: Instant, by: Duration) -> Instant {
@@ -79,6 +89,8 @@ fn later(time: Instant, by: Duration) -> Instant {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) attempts: Vec<Attempt>,
+    /// When the broker's process ended.
+    pub(crate) crashes: Vec<Instant>,
 }
 
 impl History {
@@ -142,11 +154,19 @@ impl History {
         if !confirmed {
             return Instant::ZERO;
         }
-        let end = |it: &Attempt| {
-            it.session_end()
-                .unwrap_or_else(|| later(now, it.final_expiry()))
+        let end = |it: &Attempt| match it.ended {
+            None => later(now, it.final_expiry()),
+            Some((ended, _)) if self.has_crashed_since(ended) => later(ended, it.least_expiry()),
+            Some((ended, _)) => later(ended, it.final_expiry()),
         };
         self.holders(limit).map(end).min().unwrap_or(Instant::ZERO)
+    }
+
+    /// The session may have ended by now, by its expiry or by DISCONNECT.
+    pub(super) fn may_be_over(&self, now: Instant) -> bool {
+        let all = self.attempts.len();
+        let end = |it: &Attempt| it.session_end().is_some_and(|end| end <= now);
+        self.holders(all).any(end)
     }
 
     /// The session surely does not exist after this time.
@@ -183,7 +203,10 @@ impl History {
                 "session lost: it should exist until {alive_until:?}"
             ));
         }
+        let undone = |it: &Attempt| it.ended.is_some_and(|(end, _)| self.has_crashed_since(end));
+        let is_undone = self.holders(index).any(undone);
         if session_present
+            && !is_undone
             && dead_after.as_micros() < attempt.sent.as_micros()
             && dead_after + SLACK < attempt.sent
         {
@@ -294,6 +317,7 @@ mod tests {
             let second = attempt(1, reconnect, 10);
             let history = History {
                 attempts: vec![first.clone(), second],
+                ..History::default()
             };
             let verdict = history.check_session_present(1, at(reconnect), present);
             assert_eq!(verdict.is_ok(), expected, "{reconnect} {present}");
@@ -313,6 +337,7 @@ mod tests {
         let fate = |attempts: &[Attempt]| {
             History {
                 attempts: attempts.to_vec(),
+                ..History::default()
             }
             .will_fate(1, at(60))
         };

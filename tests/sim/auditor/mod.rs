@@ -4,6 +4,7 @@
 //! Safety is judged at every delivery (`delivery`), completeness when the world has come to rest
 //! (`settled`, `retained`). Knows nothing of the broker's inside.
 
+mod crash;
 pub(crate) mod delivery;
 mod groups;
 pub(crate) mod history;
@@ -24,6 +25,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Received {
     /// Copies that were not repetitions of a QoS 1 message (DUP).
     pub(crate) fresh: u32,
+    /// Copies with QoS 2.
+    exact: u32,
     /// When the last copy came.
     pub(crate) last: Instant,
 }
@@ -46,7 +49,7 @@ pub(crate) struct Receiver {
     pub(crate) coverage: BTreeMap<String, Coverage>,
     pub(crate) received: BTreeMap<u32, Received>,
     newest: BTreeMap<OrderKey, u32>,
-    newest_retained: BTreeMap<(usize, String, u8), u32>,
+    newest_retained: BTreeMap<OrderKey, u32>,
     asked: Vec<Asked>,
     pub(crate) history: History,
     /// When the client heard of its present session's beginning: an earlier one had ended by then.
@@ -83,6 +86,11 @@ pub(crate) struct Auditor {
     /// Messages to groups that some member got: copies that were not repetitions (DUP).
     taken: BTreeMap<u32, u32>,
     lossless: bool,
+    /// Crashes of the broker so far.
+    crashes: u32,
+    crashed_at: Option<Instant>,
+    /// QoS 2 waits for the disk between shards, so that a publisher's QoS 0 and 1 overtake it.
+    pub(crate) has_disks: bool,
     pub(crate) deliveries: u64,
     /// Deliveries with QoS 1 or more so far; every so manyth is overlooked on purpose.
     reliable: u64,
@@ -98,6 +106,9 @@ impl Auditor {
             taken: BTreeMap::new(),
             receivers,
             lossless,
+            crashes: 0,
+            crashed_at: None,
+            has_disks: false,
             deliveries: 0,
             reliable: 0,
             overlooked: None,
@@ -296,6 +307,10 @@ impl Auditor {
 
     /// The broker answered something that was sent after this QoS 0 message.
     pub(crate) fn on_processed(&mut self, message: u32) {
+        let sent = self.message(message).map(|it| it.first_sent);
+        if sent.is_some_and(|sent| self.may_be_undone(sent)) {
+            return;
+        }
         if let Some(message) = self.message_mut(message) {
             message.processed = true;
         }

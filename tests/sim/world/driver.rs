@@ -187,7 +187,7 @@ impl World {
         self.plan_turn(shard);
     }
 
-    fn note_end(&mut self, connection: usize, now: Instant, cause: CloseCause) {
+    pub(super) fn note_end(&mut self, connection: usize, now: Instant, cause: CloseCause) {
         self.trace
             .note(now, format_args!("  #{connection} ended: {cause:?}"));
         self.network[connection].ended = Some((now, cause));
@@ -374,7 +374,7 @@ impl World {
     }
 
     /// Bytes or an end on the way to a client.
-    fn send_down(&mut self, connection: usize, parcel: Parcel) {
+    pub(super) fn send_down(&mut self, connection: usize, parcel: Parcel) {
         let arrival = self.schedule.now() + self.network_delay();
         let it: &mut Connection = &mut self.network[connection];
         let arrival = it.down.send(parcel, arrival);
@@ -413,6 +413,7 @@ impl World {
                 },
             );
         }
+        self.drain_journal(shard);
         let now = self.schedule.now();
         let node = &mut self.nodes[shard];
         let due = node

@@ -241,6 +241,9 @@ impl World {
     /// A client may open a connection once the outcome of its earlier CONNECT packets is settled:
     /// one that is still on its way could overtake the new one.
     pub(super) fn open_client(&mut self, index: usize) {
+        if !self.is_serving {
+            return;
+        }
         let history = &self.auditor.receivers[index].history;
         let unsettled = history
             .attempts
@@ -381,7 +384,7 @@ impl World {
             } else if rudeness.is_ended() && since + RUDE_TIME_MAX < now {
                 self.fail(format!("{rudeness:?} on #{connection} was not ended"));
             }
-        } else if self.rude[index].left > 0 && !self.calm {
+        } else if self.rude[index].left > 0 && !self.calm && self.is_serving {
             self.rude[index].left -= 1;
             self.begin_rudeness(index, endpoint);
         }

@@ -4,6 +4,7 @@
 //! network, `rest` judges when everything has come to rest, `run` leads through the phases. This
 //! file holds the state and the loop.
 
+mod crash;
 mod driver;
 mod host;
 mod rest;
@@ -15,8 +16,11 @@ use crate::client::{Client, Context, Profile};
 use crate::link::Links;
 use crate::network::Connection;
 use crate::schedule::{Event, Schedule};
+use crate::storage::StoragePlan;
 use crate::swarm::Swarm;
 use crate::trace::Trace;
+use crash::Storage;
+pub(crate) use crash::Tally;
 use host::Rude;
 use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
@@ -39,6 +43,8 @@ pub(crate) enum Sabotage {
     FlipByte(u64),
     /// This batch between shards is lost.
     LoseBatch(u64),
+    /// Disks report syncs that they have not done.
+    AckBeforeSync,
 }
 
 /// A shard with what its driver keeps for it.
@@ -50,11 +56,17 @@ struct Node {
 }
 
 pub(crate) struct World {
+    seed: u64,
     pub(crate) swarm: Swarm,
     schedule: Schedule,
     faults: Random,
     workload: Random,
+    /// Empty between a crash and the next start.
     nodes: Vec<Node>,
+    /// Clients may connect.
+    is_serving: bool,
+    /// In worlds with disks and crashes.
+    storage: Option<Storage>,
     links: Links,
     network: Vec<Connection>,
     clients: Vec<Client>,
@@ -91,12 +103,15 @@ impl World {
             .collect();
         let rude = (0..swarm.rude_count).map(Rude::new).collect();
         let mut world = Self {
+            seed,
             schedule: Schedule::new(seed ^ 0x0073_6368_6564_756C),
             faults: Random::new(seed ^ 0x6661_756C_7473),
             workload,
             nodes: (0..count)
-                .map(|index| new_node(seed, index, &swarm))
+                .map(|index| new_node(seed, 0, index, &swarm))
                 .collect(),
+            is_serving: true,
+            storage: None,
             links: Links::new(count),
             network: Vec::new(),
             auditor: Auditor::new(clients.len(), swarm.is_lossless()),
@@ -117,6 +132,24 @@ impl World {
             let delay = Duration::from_micros(world.workload.below(20_000));
             world.schedule.after(delay, Event::Act { endpoint });
         }
+        world
+    }
+
+    /// The same world with disks, which begins with a start on empty ones.
+    pub(crate) fn with_storage(
+        seed: u64,
+        mut swarm: Swarm,
+        mut plan_for: impl FnMut(&mut Swarm) -> StoragePlan,
+        trace: Trace,
+    ) -> Self {
+        let plan = plan_for(&mut swarm);
+        let storage = Storage::new(seed, plan, swarm.shard_count);
+        let mut world = Self::new(seed, swarm, trace);
+        world.nodes.clear();
+        world.is_serving = false;
+        world.auditor.has_disks = true;
+        world.storage = Some(storage);
+        world.schedule.soon(Event::Restart);
         world
     }
 
@@ -170,7 +203,12 @@ impl World {
             Event::Timeout { shard } => self.timeout(shard),
             Event::Batch { source, target } => self.receive_batch(source, target),
             Event::BatchHome { source, target } => self.receive_batch_home(source, target),
+            Event::Disk { shard } => self.step_disk(shard),
+            Event::Keeper { shard } => self.keep_segments(shard),
+            Event::JournalRead { shard } => self.answer_read(shard),
+            Event::Restart => self.restart(),
         }
+        self.open_doors();
         if self.swarm.small || self.events.is_multiple_of(64) {
             for node in &self.nodes {
                 node.shard.assert_invariants();
@@ -213,6 +251,9 @@ impl World {
     /// Sum of all shards' counters.
     pub(crate) fn counters(&self) -> Counters {
         let mut sum = Counters::default();
+        if let Some(storage) = &self.storage {
+            sum.add(storage.past());
+        }
         for node in &self.nodes {
             sum.add(node.shard.counters());
         }
@@ -220,13 +261,18 @@ impl World {
     }
 }
 
-fn new_node(seed: u64, index: usize, swarm: &Swarm) -> Node {
+fn home_key(seed: u64) -> HomeKey {
+    HomeKey::new(seed.to_be_bytes().repeat(2).try_into().unwrap())
+}
+
+/// `start`: how often the process was started before.
+fn new_node(seed: u64, start: u64, index: usize, swarm: &Swarm) -> Node {
     let settings = ShardSettings {
         id: ShardId(index as u16),
         shard_count: swarm.shard_count,
         limits: swarm.shard_limits(),
-        home_key: HomeKey::new(seed.to_be_bytes().repeat(2).try_into().unwrap()),
-        seed: seed.wrapping_add(index as u64),
+        home_key: home_key(seed),
+        seed: seed.wrapping_add(index as u64 + (start << 8)),
     };
     Node {
         shard: Shard::new(settings),

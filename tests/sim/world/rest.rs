@@ -1,6 +1,6 @@
 //! When has the world come to rest, and what must be true then?
 
-use super::{SCRIPTED, World};
+use super::{Node, SCRIPTED, World};
 use crate::client::act::topics;
 use crate::client::publish::Wanted;
 use crate::network::Place;
@@ -29,6 +29,9 @@ impl World {
         if !self.links.is_quiet() {
             return Some("a batch is on its way".into());
         }
+        if !self.is_serving || self.storage.as_ref().is_some_and(|it| !it.is_quiet()) {
+            return Some("the start is not over, or a disk writes".into());
+        }
         let open = (0..self.network.len()).find(|connection| !self.is_over(*connection));
         if let Some(connection) = open {
             return Some(format!("#{connection}: {:?}", self.network[connection]));
@@ -40,7 +43,8 @@ impl World {
         if let Some(shard) = planned {
             return Some(format!("shard {shard} has its turn"));
         }
-        let shard = self.nodes.iter().position(|node| !node.shard.is_settled());
+        let is_settled = |node: &Node| node.shard.is_settled() && node.shard.is_journal_settled();
+        let shard = self.nodes.iter().position(|node| !is_settled(node));
         shard.map(|shard| format!("shard {shard} is not settled"))
     }
 

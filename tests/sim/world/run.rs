@@ -1,7 +1,8 @@
 //! The life of a world: faults on, then off, then the questions at the end.
 
-use super::{Sabotage, World};
+use super::{Sabotage, Tally, World};
 use crate::network::Hangup;
+use crate::storage::StoragePlan;
 use crate::swarm::Swarm;
 use crate::trace::Trace;
 use ringway::base::time::Instant;
@@ -24,6 +25,7 @@ pub(crate) struct Outcome {
     pub(crate) deliveries: u64,
     /// Deliveries that had to be there at the end.
     pub(crate) required: u64,
+    pub(crate) tally: Tally,
     /// What was wrong, with everything that helps to find out why.
     pub(crate) failure: Option<String>,
 }
@@ -41,7 +43,27 @@ pub(crate) fn run_watched(
     watched: Option<String>,
 ) -> Outcome {
     let swarm = Swarm::draw(seed, shards);
-    let mut world = World::new(seed, swarm, Trace::new(watched));
+    finish(
+        World::new(seed, swarm, Trace::new(watched)),
+        shards,
+        sabotage,
+    )
+}
+
+/// Runs a world with disks and crashes to its end.
+pub(crate) fn run_crashing(
+    seed: u64,
+    shards: Option<u16>,
+    sabotage: Option<Sabotage>,
+    watched: Option<String>,
+) -> Outcome {
+    let swarm = Swarm::draw_ordinary(seed, shards);
+    let plan = |swarm: &mut Swarm| StoragePlan::draw(seed, swarm);
+    let world = World::with_storage(seed, swarm, plan, Trace::new(watched));
+    finish(world, shards, sabotage)
+}
+
+fn finish(mut world: World, shards: Option<u16>, sabotage: Option<Sabotage>) -> Outcome {
     world.sabotage = sabotage;
     if let Some(Sabotage::HideDeliveries(number)) = sabotage {
         world.auditor.overlooked = Some(number);
@@ -54,7 +76,8 @@ pub(crate) fn run_watched(
         events: world.trace.count(),
         deliveries: world.auditor.deliveries,
         required: world.required,
-        failure: world.report(seed, shards),
+        tally: world.tally(),
+        failure: world.report(shards),
     };
     if world
         .failure
@@ -103,6 +126,7 @@ impl World {
     fn run_with_faults(&mut self) {
         while self.goes_on() && self.clients.iter().any(|client| client.actions_left > 0) {
             self.step();
+            self.maybe_crash();
             if self.events > EVENTS_MAX {
                 self.fail("too many events".into());
             }
@@ -207,13 +231,21 @@ impl World {
         }
     }
 
-    fn report(&self, seed: u64, shards: Option<u16>) -> Option<String> {
+    fn report(&self, shards: Option<u16>) -> Option<String> {
+        let seed = self.seed;
+        let (name, plan) = match &self.storage {
+            Some(storage) => (
+                "SIM_CRASH_SEED",
+                format!("{:?}\n{:?}", storage.plan, self.tally()),
+            ),
+            None => ("SIM_SEED", String::new()),
+        };
         let failure = self.failure.as_ref()?;
         let lines: Vec<&str> = self.trace.lines().collect();
         let shards = shards.map_or_else(String::new, |count| format!("SIM_SHARDS={count} "));
         Some(format!(
-            "{}\n\nseed {seed}: {failure}\n{:?}\n\
-             replay: {shards}SIM_SEED={seed} cargo test --test sim\n",
+            "{}\n\nseed {seed}: {failure}\n{:?}\n{plan}\n\
+             replay: {shards}{name}={seed} cargo test --test sim\n",
             lines.join("\n"),
             self.swarm,
         ))

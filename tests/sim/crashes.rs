@@ -1,0 +1,116 @@
+//! Worlds with disks, in which the process ends over and over.
+//!
+//! `SIM_CRASH_SEED=7 cargo test --test sim crash` replays one world, `SIM_CRASH_WORLDS=2000`
+//! searches new ones from `SIM_CRASH_FIRST` on.
+
+use crate::world::run::{Outcome, run_crashing};
+use crate::world::{Sabotage, Tally};
+use crate::{number, shards};
+use std::env::var;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Worlds of consecutive seeds that are always tried.
+const CONSECUTIVE: u64 = 8;
+/// New worlds in each run.
+const FRESH: u64 = 3;
+
+fn check(seed: u64) -> Outcome {
+    let outcome = run_crashing(seed, shards(), None, None);
+    if let Some(failure) = &outcome.failure {
+        panic!("{failure}");
+    }
+    outcome
+}
+
+fn add(sum: &mut Tally, world: &Tally) {
+    sum.crashes += world.crashes;
+    sum.in_start += world.in_start;
+    sum.in_snapshot += world.in_snapshot;
+    sum.moves += world.moves;
+    sum.recycled += world.recycled;
+    sum.reads += world.reads;
+    sum.sessions += world.sessions;
+}
+
+#[test]
+fn crashes_lose_nothing_acknowledged() {
+    if let Some(seed) = number("SIM_CRASH_SEED") {
+        let outcome = run_crashing(seed, shards(), None, var("SIM_WATCH").ok());
+        let (events, tally) = (outcome.events, outcome.tally);
+        eprintln!("seed {seed}: {events} events, {tally:?}");
+        assert!(
+            outcome.failure.is_none(),
+            "{}",
+            outcome.failure.unwrap_or_default()
+        );
+        return;
+    }
+    let mut tally = Tally::default();
+    for seed in 1..=CONSECUTIVE {
+        add(&mut tally, &check(seed).tally);
+    }
+    eprintln!("{tally:?}");
+    // What these worlds are for does happen in them.
+    let Tally {
+        crashes,
+        in_start,
+        in_snapshot,
+        moves,
+        recycled,
+        reads,
+        sessions,
+    } = tally;
+    for count in [
+        crashes,
+        in_start,
+        in_snapshot,
+        moves,
+        recycled,
+        reads,
+        sessions,
+    ] {
+        assert!(count > 0, "{tally:?}");
+    }
+}
+
+#[test]
+fn fresh_crashes_lose_nothing_acknowledged() {
+    if number("SIM_CRASH_SEED").is_some() {
+        return;
+    }
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let first = number("SIM_CRASH_FIRST").unwrap_or(clock.as_nanos() as u64);
+    let worlds = number("SIM_CRASH_WORLDS").unwrap_or(FRESH);
+    eprintln!("{worlds} fresh seeds of crashing worlds from {first}");
+    let began = Instant::now();
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for index in 0..worlds {
+        let outcome = run_crashing(first.wrapping_add(index), shards(), None, None);
+        add(&mut tally, &outcome.tally);
+        if let Some(failure) = outcome.failure {
+            eprintln!("{}", crate::what(&failure));
+            failures.push(failure);
+        }
+    }
+    eprintln!("{:?} {tally:?}", began.elapsed());
+    let count = failures.len();
+    assert_eq!(count, 0, "{}", failures.first().map_or("", |it| it));
+}
+
+#[test]
+fn same_seed_gives_the_same_crashes() {
+    let run = |seed| run_crashing(seed, None, None, None);
+    let (first, second) = (run(3), run(3));
+    assert_eq!((first.hash, first.events), (second.hash, second.events));
+    assert_ne!(first.hash, run(4).hash);
+}
+
+/// A disk that reports syncs which it has not done is found out, and soon.
+#[test]
+fn acknowledging_before_the_sync_is_reported() {
+    let sabotage = Some(Sabotage::AckBeforeSync);
+    let failure = (1..=100).find_map(|seed| run_crashing(seed, None, sabotage, None).failure);
+    let failure = failure.expect("not noticed within 100 seeds");
+    eprintln!("{}", crate::what(&failure));
+}

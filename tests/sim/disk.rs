@@ -1,0 +1,242 @@
+//! One shard's disk as data: which bytes are synced, which are only written, what is on its way,
+//! and what of all this is left after a crash.
+
+use ringway::base::ids::ShardId;
+use ringway::base::random::Random;
+use ringway::journal::{
+    JournalBatch, JournalError, QueueMemory, Recovered, Recovery, SegmentEvent,
+};
+use ringway::shard::interface::ReadRequest;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
+
+/// Bytes on their way to the medium.
+#[derive(Debug)]
+struct Written {
+    segment: u32,
+    offset: u32,
+    bytes: Vec<u8>,
+}
+
+/// The next thing that happens to the batch under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// This of its writes comes to its end.
+    Write(usize),
+    /// The sync behind this write does.
+    Sync(usize),
+    /// The shard hears of it.
+    Report,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    batch: Box<JournalBatch>,
+    stage: Stage,
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    GoesOn,
+    Done(Box<JournalBatch>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// Segment -> what survives a loss of power.
+    synced: BTreeMap<u32, Vec<u8>>,
+    /// In their order.
+    unsynced: Vec<Written>,
+    /// Files of given up segments, with what they held.
+    recycled: Vec<Vec<u8>>,
+    under_way: Option<UnderWay>,
+    /// What the shard wants done to segments, in its order.
+    orders: VecDeque<SegmentEvent>,
+    /// What the shard wants to have back.
+    reads: Vec<ReadRequest>,
+    pub(crate) segments_recycled: u64,
+}
+
+impl Disk {
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_idle() && self.orders.is_empty() && self.reads.is_empty()
+    }
+
+    pub(crate) fn is_sync_next(&self) -> bool {
+        let stage = self.under_way.as_ref().map(|it| it.stage);
+        matches!(stage, Some(Stage::Sync(_)))
+    }
+
+    pub(crate) fn begin(&mut self, batch: Box<JournalBatch>) {
+        assert!(self.is_idle());
+        let stage = Stage::Write(0);
+        self.under_way = Some(UnderWay { batch, stage });
+    }
+
+    /// The batch under way gets further. `lies`: its sync is reported and not done.
+    pub(crate) fn step(&mut self, lies: bool) -> Option<Progress> {
+        let UnderWay { batch, stage } = self.under_way.as_mut()?;
+        let next = |index: usize| match batch.writes().nth(index + 1) {
+            Some(_) => Stage::Write(index + 1),
+            None => Stage::Report,
+        };
+        match *stage {
+            Stage::Write(index) => {
+                *stage = if batch.needs_sync() {
+                    Stage::Sync(index)
+                } else {
+                    next(index)
+                };
+                self.unsynced.extend(written(batch, index));
+            }
+            Stage::Sync(index) => {
+                *stage = next(index);
+                if !lies {
+                    self.sync();
+                }
+            }
+            Stage::Report => return self.under_way.take().map(|it| Progress::Done(it.batch)),
+        }
+        Some(Progress::GoesOn)
+    }
+
+    fn sync(&mut self) {
+        for written in std::mem::take(&mut self.unsynced) {
+            self.put(written.segment, written.offset as usize, &written.bytes);
+        }
+    }
+
+    fn put(&mut self, segment: u32, offset: usize, bytes: &[u8]) {
+        if let Some(segment) = self.synced.get_mut(&segment) {
+            segment[offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    pub(crate) fn ask(&mut self, request: ReadRequest) {
+        self.reads.push(request);
+    }
+
+    /// One of the requests, whichever comes first, with what stands there: written is enough.
+    /// None: the segment was given up.
+    pub(crate) fn answer(&mut self, random: &mut Random) -> Option<(ReadRequest, Option<Vec<u8>>)> {
+        let index = random.below(self.reads.len().max(1) as u64) as usize;
+        self.reads.get(index)?;
+        let request = self.reads.swap_remove(index);
+        Some((request, self.readable(&request)))
+    }
+
+    fn readable(&self, request: &ReadRequest) -> Option<Vec<u8>> {
+        let start = request.offset as usize;
+        let range = start..start + request.bytes as usize;
+        let segment = self.synced.get(&request.segment)?;
+        let mut bytes = segment.get(range.clone())?.to_vec();
+        for written in &self.unsynced {
+            let first = written.offset as usize;
+            let both = range.start.max(first)..range.end.min(first + written.bytes.len());
+            if written.segment == request.segment && !both.is_empty() {
+                bytes[both.start - start..both.end - start]
+                    .copy_from_slice(&written.bytes[both.start - first..both.end - first]);
+            }
+        }
+        Some(bytes)
+    }
+
+    pub(crate) fn order(&mut self, order: SegmentEvent) {
+        self.orders.push_back(order);
+    }
+
+    /// Carries out the oldest order. Returns the segment that is ready now.
+    pub(crate) fn carry_out(&mut self, segment_bytes: u32) -> Option<u32> {
+        match self.orders.pop_front()? {
+            SegmentEvent::Wanted(number) => {
+                let recycled = self.recycled.pop();
+                self.segments_recycled += u64::from(recycled.is_some());
+                let blank = || vec![0; segment_bytes as usize];
+                let bytes = recycled.unwrap_or_else(blank);
+                self.synced.insert(number, bytes);
+                Some(number)
+            }
+            SegmentEvent::Free(number) => {
+                self.recycled.extend(self.synced.remove(&number));
+                None
+            }
+        }
+    }
+
+    /// The process ends, and with `loses_power` everything. What was on its way is torn.
+    pub(crate) fn crash(&mut self, random: &mut Random, loses_power: bool, segment_bytes: u32) {
+        for written in std::mem::take(&mut self.unsynced) {
+            if loses_power {
+                self.tear(&written, random);
+            } else {
+                self.put(written.segment, written.offset as usize, &written.bytes);
+            }
+        }
+        if let Some(UnderWay { batch, stage }) = self.under_way.take()
+            && let Stage::Write(index) = stage
+            && let Some(written) = written(&batch, index)
+        {
+            self.tear(&written, random);
+        }
+        while !self.orders.is_empty() && random.chance(1, 2) {
+            self.carry_out(segment_bytes);
+        }
+        self.orders.clear();
+        self.reads.clear();
+    }
+
+    /// Some of the sectors come to the medium.
+    fn tear(&mut self, written: &Written, random: &mut Random) {
+        let sectors = written.bytes.chunks(SECTOR_BYTES);
+        let count = sectors.len() as u64;
+        let end = match random.below(4) {
+            0 => 0,
+            1 | 2 => count,
+            _ => random.below(count + 1),
+        };
+        let has_holes = random.chance(1, 3);
+        for (index, sector) in (0..end).zip(sectors) {
+            if !has_holes || random.chance(1, 2) {
+                let offset = written.offset as usize + index as usize * SECTOR_BYTES;
+                self.put(written.segment, offset, sector);
+            }
+        }
+    }
+
+    /// What a start finds. `memory`: longer queues stay on the disk.
+    pub(crate) fn recover(
+        &self,
+        shard: u16,
+        memory: Option<QueueMemory>,
+    ) -> Result<Recovered, JournalError> {
+        let mut recovery = Recovery::new(ShardId(shard));
+        for (number, bytes) in &self.synced {
+            recovery.read(*number, bytes)?;
+        }
+        let mut recovered = recovery.finish()?;
+        if let Some(memory) = memory {
+            recovered.leave_queues(memory);
+        }
+        let wanted: Vec<u32> = recovered.wanted_segments().collect();
+        for number in wanted {
+            recovered.load(number, self.synced.get(&number).map_or(&[], |it| it))?;
+        }
+        Ok(recovered)
+    }
+}
+
+fn written(batch: &JournalBatch, index: usize) -> Option<Written> {
+    let write = batch.writes().nth(index)?;
+    Some(Written {
+        segment: write.segment,
+        offset: write.offset,
+        bytes: write.bytes.to_vec(),
+    })
+}

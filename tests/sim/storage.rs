@@ -1,0 +1,57 @@
+//! What a seed makes of its disks and of the ends of its process.
+
+use crate::swarm::{Swarm, one_of};
+use ringway::base::random::Random;
+use ringway::config::limits::{DurabilityAck, DurabilityLimits};
+
+/// Crashes and disks of one world. Weights are in 10,000 of the occasions.
+#[derive(Clone, Debug)]
+pub(crate) struct StoragePlan {
+    /// The end of the process is a loss of power, too: what was not synced may be lost.
+    pub(crate) loses_power: bool,
+    /// One of so many events is a crash; sooner while a snapshot is open, or the start not over.
+    pub(crate) crash_every: u64,
+    pub(crate) crashes_max: u64,
+    /// A start may be with another number of shards.
+    pub(crate) moves: bool,
+    /// Mean time of a write, and of a sync.
+    pub(crate) write_us: u64,
+    pub(crate) sync_us: u64,
+    /// Steps of the disk that take a hundred times as long.
+    pub(crate) slow: u64,
+    /// Syncs that fail.
+    pub(crate) failed_sync: u64,
+}
+
+impl StoragePlan {
+    /// Also takes from the world what the auditor cannot judge over a crash: wills, as nobody
+    /// knows whether one left before, and queues with a limit.
+    pub(crate) fn draw(seed: u64, swarm: &mut Swarm) -> Self {
+        let mut random = Random::new(seed ^ 0x0064_6973_6B73);
+        let mut one = |choices: &[u64]| *one_of(choices, &mut random);
+        swarm.features.wills = false;
+        swarm.features.qos_max = swarm.features.qos_max.max(1);
+        swarm.limits.queued_messages_max = 1_000_000;
+        swarm.limits.durability = DurabilityLimits {
+            ack: DurabilityAck::Disk,
+            segment_bytes: 1 << 20,
+            snapshot_after_bytes: one(&[16 << 10, 64 << 10, 256 << 10, 1 << 20]),
+            buffer_bytes_max: one(&[64 << 10, 256 << 10, 1 << 20]) as u32,
+        };
+        swarm.limits.queue_memory_bytes_max = one(&[0, 2 << 10, 256 << 10]);
+        let is_killed_only = one(&[0, 0, 0, 1]) == 1;
+        if is_killed_only && one(&[0, 1]) == 1 {
+            swarm.limits.durability.ack = DurabilityAck::Os;
+        }
+        Self {
+            loses_power: !is_killed_only,
+            crash_every: one(&[200, 1_000, 5_000, 20_000]),
+            crashes_max: one(&[1, 5, 30]),
+            moves: one(&[0, 0, 1]) == 1,
+            write_us: one(&[1, 50, 1_000]),
+            sync_us: one(&[1, 200, 5_000]),
+            slow: one(&[0, 100, 1_000]),
+            failed_sync: one(&[0, 0, 20]),
+        }
+    }
+}
