@@ -51,6 +51,13 @@ fn prepare(name: &str) -> Box<dyn Workload> {
 #[bench::fan_out_1000_qos1("fan_out_1000_qos1")]
 #[bench::ack_qos1("ack_qos1")]
 #[bench::ack_qos2("ack_qos2")]
+#[bench::journal_record("journal_record")]
+#[bench::batch_journal_qos1("batch_journal_qos1")]
+#[bench::batch_journal_qos2("batch_journal_qos2")]
+#[bench::ack_journal_qos1("ack_journal_qos1")]
+#[bench::ack_journal_qos2("ack_journal_qos2")]
+#[bench::recover_session("recover_session")]
+#[bench::recover_queued("recover_queued")]
 #[bench::session_cycle_clean("session_cycle_clean")]
 #[bench::session_cycle_resumed("session_cycle_resumed")]
 fn case(mut workload: Box<dyn Workload>) -> Box<dyn Workload> {

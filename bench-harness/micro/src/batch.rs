@@ -26,6 +26,8 @@ pub(crate) struct Mix {
     pub(crate) wildcard: bool,
     /// Filters of a client that no message matches.
     pub(crate) other_filters: u32,
+    /// Sessions are journalled.
+    pub(crate) journal: bool,
     /// Only the subscribers' acknowledgements are in the run; their messages come before.
     pub(crate) acknowledge_only: bool,
 }
@@ -42,6 +44,7 @@ impl Mix {
         hop: false,
         wildcard: false,
         other_filters: 0,
+        journal: false,
         acknowledge_only: false,
     };
     /// One message at a time.
@@ -119,7 +122,12 @@ impl Batch {
 
     fn new(mix: &Mix) -> Self {
         // A message that were not acknowledged would leave no room for the next run.
-        let mut broker = Broker::new(1 + u16::from(mix.hop), mix.batch);
+        let shard_count = 1 + u16::from(mix.hop);
+        let mut broker = if mix.journal {
+            Broker::with_journal(shard_count, mix.batch)
+        } else {
+            Broker::new(shard_count, mix.batch)
+        };
         let groups = (0..mix.groups)
             .map(|number| Group::new(&mut broker, mix, number))
             .collect();

@@ -1,14 +1,18 @@
 //! Some shards in one thread, and the wires between them and their clients.
 
+use crate::disk::Disk;
 use crate::packets;
 use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
 use ringway::base::time::Instant;
 use ringway::codec::{ProtocolVersion, QosLevel};
 use ringway::config::limits::Limits;
+use ringway::journal::Recovered;
 use ringway::metrics::Counters;
 use ringway::shard::Shard;
-use ringway::shard::interface::{ConnectionOrigin, ReadVerdict, ShardSettings};
+use ringway::shard::interface::{
+    ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings, StartError,
+};
 use std::time::Duration;
 
 const KEY: HomeKey = HomeKey::new([7; 16]);
@@ -18,6 +22,8 @@ const SEED: u64 = 1;
 #[derive(Debug)]
 pub struct Broker {
     shards: Vec<Shard>,
+    /// One for each shard, if sessions are journalled.
+    disks: Vec<Disk>,
     now: Instant,
     /// Bytes towards all clients.
     pub transmitted_bytes: u64,
@@ -36,26 +42,42 @@ impl Broker {
     /// Windows are `window` messages both ways.
     #[must_use]
     pub fn new(shard_count: u16, window: u16) -> Self {
-        let limits = Limits {
-            inflight_max: window,
-            receive_maximum: window,
-            ..Limits::default()
-        };
-        let shard = |id| {
-            Shard::new(ShardSettings {
-                id: ShardId(id),
-                shard_count,
-                limits: limits.clone(),
-                home_key: KEY,
-                seed: SEED,
-            })
-        };
+        let shard = |id| shard(ShardId(id), shard_count, window);
         Self {
             shards: (0..shard_count).map(shard).collect(),
+            disks: Vec::new(),
             now: Instant::from_micros(1),
             transmitted_bytes: 0,
             batches: 0,
         }
+    }
+
+    /// With persistent sessions in journals. The disk is done at once with whatever it gets.
+    #[must_use]
+    pub fn with_journal(shard_count: u16, window: u16) -> Self {
+        let mut broker = Self::new(shard_count, window);
+        broker.start_journals(Disk::default);
+        broker
+    }
+
+    /// With one shard whose disk keeps what it is given.
+    pub(crate) fn with_kept_journal() -> Self {
+        let mut broker = Self::new(1, 64);
+        broker.start_journals(Disk::kept);
+        broker
+    }
+
+    fn start_journals(&mut self, disk: fn() -> Disk) {
+        for shard in &mut self.shards {
+            assert_eq!(start(shard, self.now, None), Ok(()));
+            self.disks.push(disk());
+        }
+        self.settle();
+    }
+
+    /// What the first shard's disk has kept.
+    pub(crate) fn take_disk(&mut self) -> Disk {
+        self.disks.swap_remove(0)
     }
 
     /// A client identifier that begins with `stem` and whose session lives at this shard.
@@ -86,7 +108,8 @@ impl Broker {
 
     /// A client with a new session.
     pub fn client(&mut self, shard: u16, stem: &str, version: ProtocolVersion) -> Client {
-        let connect = packets::connect(version, &self.client_id(shard, stem), true);
+        let is_clean = self.disks.is_empty();
+        let connect = packets::connect(version, &self.client_id(shard, stem), is_clean);
         let client = self.connect(shard, &connect);
         self.settle();
         client
@@ -163,6 +186,9 @@ impl Broker {
             moved = true;
         }
         moved |= shard.poll_resume().is_some();
+        if let Some(disk) = self.disks.get_mut(index) {
+            moved |= disk.serve(shard, self.now);
+        }
         moved
     }
 
@@ -182,4 +208,32 @@ impl Broker {
         let shards = self.shards.iter().map(Shard::population);
         shards.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
+}
+
+/// Starts a shard's journal, with what was recovered.
+pub(crate) fn start(
+    shard: &mut Shard,
+    now: Instant,
+    recovered: Option<Recovered>,
+) -> Result<(), StartError> {
+    let start = JournalStart {
+        unix_ms: 1,
+        recovered,
+    };
+    shard.start_journal(now, start)
+}
+
+/// Windows are `window` messages both ways.
+pub(crate) fn shard(id: ShardId, shard_count: u16, window: u16) -> Shard {
+    Shard::new(ShardSettings {
+        id,
+        shard_count,
+        limits: Limits {
+            inflight_max: window,
+            receive_maximum: window,
+            ..Limits::default()
+        },
+        home_key: KEY,
+        seed: SEED,
+    })
 }

@@ -2,6 +2,7 @@
 
 use crate::batch::{Batch, Mix};
 use crate::index::{Decode, Match};
+use crate::journal::{Records, Recover};
 use crate::session::Cycle;
 use crate::subscriptions::Pattern;
 
@@ -117,6 +118,14 @@ cases! {
 
     ack_qos1: |_| Batch::boxed(&Mix { qos: 1, ..Mix::ACKNOWLEDGE }),
     ack_qos2: |_| Batch::boxed(&Mix { qos: 2, ..Mix::ACKNOWLEDGE }),
+
+    journal_record: |_| Box::new(Records::new()),
+    batch_journal_qos1: |_| Batch::boxed(&Mix { journal: true, qos: 1, ..Mix::PAIR }),
+    batch_journal_qos2: |_| Batch::boxed(&Mix { journal: true, qos: 2, ..Mix::PAIR }),
+    ack_journal_qos1: |_| Batch::boxed(&Mix { journal: true, qos: 1, ..Mix::ACKNOWLEDGE }),
+    ack_journal_qos2: |_| Batch::boxed(&Mix { journal: true, qos: 2, ..Mix::ACKNOWLEDGE }),
+    recover_session: |size| Box::new(Recover::sessions(size)),
+    recover_queued: |size| Box::new(Recover::queued(size)),
 
     session_cycle_clean: |_| Box::new(Cycle::new(true)),
     session_cycle_resumed: |_| Box::new(Cycle::new(false)),

@@ -9,7 +9,9 @@
 mod batch;
 pub mod broker;
 pub mod case;
+mod disk;
 pub mod index;
+mod journal;
 mod packets;
 pub mod record;
 mod session;
