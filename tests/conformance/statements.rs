@@ -150,8 +150,15 @@ fn every_difference_of_the_old_versions_has_its_proof() {
 #[test]
 fn every_key_has_its_conversation() {
     const SECTIONS: [&str; 4] = ["mqtt", "session", "retained", "sys"];
-    /// Not about the protocol: where to listen and how many, tested with real sockets.
-    const SOCKET_KEYS: [&str; 4] = ["bind", "max_connections", "allow_anonymous", "backlog"];
+    /// Not about the protocol: where to listen and how many, tested with real sockets, and what
+    /// waits for the disk, tested with journals.
+    const OTHER_KEYS: [&str; 5] = [
+        "bind",
+        "max_connections",
+        "allow_anonymous",
+        "backlog",
+        "durability_ack",
+    ];
     let all = conversations();
     let is_set = |name: &str| {
         let start = format!("{name}=");
@@ -169,7 +176,7 @@ fn every_key_has_its_conversation() {
         .filter(|name| !is_set(name))
         .collect();
     let keys = LISTENER_KEYS.iter().map(|key| key.name);
-    let keys = keys.filter(|name| !SOCKET_KEYS.contains(name) && !is_listeners(name));
+    let keys = keys.filter(|name| !OTHER_KEYS.contains(name) && !is_listeners(name));
     missing.extend(keys.map(|name| format!("listener.{name}")));
     assert!(missing.is_empty(), "no conversation sets {missing:?}");
 }
