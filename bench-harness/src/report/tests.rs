@@ -1,3 +1,5 @@
+//! A page of made-up results: everything is in it, and nothing is asked of anybody.
+
 use super::{Page, markdown};
 use crate::knee::{KneeResult, KneeStep, Limit};
 use crate::measure::{IntervalRecord, Measure, Merged, Recorder, merge};
