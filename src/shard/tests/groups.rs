@@ -412,3 +412,46 @@ fn member_of_a_topic_or_publisher_gets_all_of_them_even_when_it_is_slow() {
         }
     }
 }
+
+/// What each core has to do for a group's messages: take them, hand them over, deliver them. The
+/// busiest core's part falls with the number of cores, so the group's throughput grows with them.
+#[test]
+fn work_for_a_group_is_spread_over_all_shards() {
+    const MESSAGES: u64 = 400;
+    let mut percents = Vec::new();
+    for shard_count in [1u16, 2, 4, 8] {
+        let mut cluster = Cluster::new(shard_count);
+        let shards = usize::from(shard_count);
+        for member in 0..16 {
+            let client = cluster.connect(member % shards, &format!("member{member}-"));
+            cluster.feed(client, &subscribe("$share/g/t", 0));
+            cluster.settle();
+        }
+        let connect = |shard| cluster.connect(shard, "publisher");
+        let publishers: Vec<Client> = (0..shards).map(connect).collect();
+        for number in 0..MESSAGES {
+            let publisher = publishers[usize::try_from(number).unwrap() % shards];
+            cluster.feed(publisher, &publish_as(1, 0, "t", "x"));
+            cluster.settle();
+            (0..shards).for_each(|shard| drop(cluster.sent(shard)));
+        }
+        let work: Vec<u64> = cluster
+            .shards
+            .iter()
+            .map(|shard| {
+                let counters = shard.counters();
+                counters.messages_received + counters.messages_from_peers + counters.messages_sent
+            })
+            .collect();
+        let (all, busiest) = (work.iter().sum::<u64>(), *work.iter().max().unwrap());
+        // Taken, perhaps handed over, delivered once.
+        assert!(all <= 3 * MESSAGES, "{work:?}");
+        percents.push(busiest * 100 / MESSAGES);
+    }
+    let [one, two, four, eight] = percents[..] else {
+        panic!("{percents:?}");
+    };
+    // Half of the messages are handed over between two, three quarters between four.
+    assert_eq!(one, 200);
+    assert!(two < 140 && four < 80 && eight < 42, "{percents:?}");
+}
