@@ -1,6 +1,7 @@
 //! Ends: of connections, of sessions, of the broker; and the wills that follow.
 
 use super::Shard;
+use super::forward::ClientKey;
 use super::input::Flow;
 use super::interface::{CloseCause, Closing};
 use super::shared::Left;
@@ -137,10 +138,11 @@ impl Shard {
         if session.will_due.is_some_and(|at| at <= now) {
             session.will_due = None;
             if let Some(will) = session.will.take() {
+                let client = ClientKey::new(&self.home_key, &session.client_id);
                 let session = session.journal_number;
                 self.journal
                     .about(session, &Record::WillCleared { session });
-                self.publish_will(now, &will, session);
+                self.publish_will(now, &will, client, session);
             }
         }
         let Self {
@@ -191,7 +193,8 @@ impl Shard {
         self.redeliver_shared(now, left);
         self.leave_index(session_index, filters);
         if let Some(will) = session.will.take() {
-            self.publish_will(now, &will, number);
+            let client = ClientKey::new(&self.home_key, &session.client_id);
+            self.publish_will(now, &will, client, number);
         }
     }
 
@@ -213,7 +216,7 @@ impl Shard {
 
     /// A will has no connection that could be paused: it is routed even when a link is full. That
     /// adds at most one message per ended connection.
-    fn publish_will(&mut self, now: Instant, will: &Will, journal_number: u64) {
+    fn publish_will(&mut self, now: Instant, will: &Will, client: ClientKey, journal_number: u64) {
         self.counters.wills_published += 1;
         let destinations = self.destinations(&will.topic_name, will.retain);
         let expiry_s = will.message_expiry_interval_s;
@@ -228,8 +231,9 @@ impl Shard {
         self.choose_shared(&will.topic_name, None);
         self.route_local(now, &will.topic_name, &message, None);
         // The journalled will is gone with the record of its publication.
-        if journal_number != 0 && will.qos != QosLevel::AtMostOnce {
-            self.forward(now, &message, &destinations, None);
+        let exactly_once = journal_number != 0 && will.qos != QosLevel::AtMostOnce;
+        if exactly_once || self.forwards.holds_back(client) {
+            self.forward(now, &message, &destinations, client, None);
         } else {
             self.route_away(now, &message, &destinations, None);
         }

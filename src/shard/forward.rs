@@ -5,12 +5,17 @@
 //! that is durable. The receiver journals the number of the last one that arrived together with
 //! what it did there. After a crash the sender sends what was not accepted again, and the receiver
 //! knows what it has: numbers of a link ascend, whatever happens.
+//!
+//! While such a message waits for the disk, what its publisher sends next must not overtake it on
+//! the way to other shards [MQTT-4.6.0-6]: an older retained message would replace a newer one.
+//! See `holds_back`.
 
 use super::Shard;
 use super::journal::Waiter;
 use super::publish::{Destinations, Publisher};
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ShardId, ShardSet};
+use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::SharedMessage;
 use crate::journal::Record;
@@ -28,12 +33,26 @@ const START_SHIFT: u32 = 20;
 pub(super) struct Forwards {
     open: VecDeque<Forward>,
     next: u64,
+    /// This one and all before it travel, or have.
+    sent: u64,
     /// This one and all before it have arrived everywhere.
     done: u64,
     /// The last retained update among them.
     last_retained_update: u64,
     /// By shard: the last number that arrived from there.
     arrived: Vec<u64>,
+    /// The last message of a client that waits for the disk.
+    unsent: Map<ClientKey, u64>,
+}
+
+/// Keyed hash of a client identifier: of the client, whatever becomes of its connection and session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct ClientKey(u64);
+
+impl ClientKey {
+    pub(super) fn new(key: &HomeKey, client_id: &str) -> Self {
+        Self(key.hash(client_id.as_bytes()))
+    }
 }
 
 #[derive(Debug)]
@@ -42,6 +61,7 @@ struct Forward {
     message: SharedMessage,
     shards: ShardSet,
     is_retained_update: bool,
+    client: ClientKey,
     publisher: Option<Publisher>,
     is_sent: bool,
     /// Links that have not accepted it, and its number there.
@@ -49,13 +69,15 @@ struct Forward {
 }
 
 impl Forwards {
-    pub(super) fn new(shard_count: u16) -> Self {
+    pub(super) fn new(shard_count: u16, hash_seed: u64) -> Self {
         Self {
             open: VecDeque::new(),
             next: 1,
+            sent: 0,
             done: 0,
             last_retained_update: 0,
             arrived: vec![0; usize::from(shard_count)],
+            unsent: map(hash_seed),
         }
     }
 
@@ -74,8 +96,21 @@ impl Forwards {
         self.last_retained_update
     }
 
+    pub(super) const fn is_sent(&self, number: u64) -> bool {
+        self.sent >= number
+    }
+
     pub(super) const fn is_done(&self, number: u64) -> bool {
         self.done >= number
+    }
+
+    pub(super) fn is_nobody_held_back(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// An earlier message of this client waits for the disk before it travels.
+    pub(super) fn holds_back(&self, client: ClientKey) -> bool {
+        self.unsent.contains_key(&client)
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -97,18 +132,20 @@ impl Forwards {
 }
 
 impl Shard {
-    /// As `route_away`, for a message that must arrive exactly once. The number of acceptances
-    /// that `publisher` waits for.
+    /// As `route_away`, for a message of a client that must arrive exactly once. The number of
+    /// acceptances that `publisher` waits for.
     pub(super) fn forward(
         &mut self,
         now: Instant,
         message: &SharedMessage,
         destinations: &Destinations,
+        client: ClientKey,
         publisher: Option<Publisher>,
     ) -> u16 {
+        let interested = destinations.interested;
         let mut open = 0;
-        if !destinations.interested.is_empty() {
-            open += self.put_forward(message, destinations.interested, false, publisher);
+        if !interested.is_empty() {
+            open += self.put_forward(message, interested, false, client, publisher);
         }
         if !destinations.retain {
             return open;
@@ -120,7 +157,7 @@ impl Shard {
         }
         let mut shards = ShardSet::EMPTY;
         shards.insert(owner);
-        open + self.put_forward(message, shards, true, publisher)
+        open + self.put_forward(message, shards, true, client, publisher)
     }
 
     fn put_forward(
@@ -128,6 +165,7 @@ impl Shard {
         message: &SharedMessage,
         shards: ShardSet,
         is_retained_update: bool,
+        client: ClientKey,
         publisher: Option<Publisher>,
     ) -> u16 {
         let number = self.forwards.next;
@@ -149,6 +187,7 @@ impl Shard {
             message: message.clone(),
             shards,
             is_retained_update,
+            client,
             publisher,
             is_sent: false,
             waits: SmallVec::new(),
@@ -156,6 +195,7 @@ impl Shard {
         if self.journal.all_is_durable() {
             self.send_forward(number);
         } else {
+            self.forwards.unsent.insert(client, number);
             self.journal.wait(Waiter::Forward { number });
         }
         let conditions = publisher.map_or(0, |_| shards.iter().count());
@@ -176,6 +216,10 @@ impl Shard {
             return;
         };
         forward.is_sent = true;
+        forwards.sent = number;
+        if forwards.unsent.get(&forward.client) == Some(&number) {
+            forwards.unsent.remove(&forward.client);
+        }
         let mut shared = None;
         for shard in forward.shards.iter() {
             let link = &mut links[shard.index()];
@@ -263,6 +307,7 @@ impl Shard {
             message,
             shards,
             is_retained_update,
+            client: ClientKey(0),
             publisher: None,
             is_sent: false,
             waits: SmallVec::new(),

@@ -538,7 +538,10 @@ impl Shard {
                 connection,
                 packet_id,
             } => self.send_held(now, session, connection, packet_id),
-            Waiter::Forward { number } => self.send_forward(number),
+            Waiter::Forward { number } => {
+                self.send_forward(number);
+                self.run_lookups_behind_forwards();
+            }
             Waiter::Accept {
                 source,
                 count,

@@ -45,6 +45,9 @@ pub(super) struct Lookups {
     slices: VecDeque<Slice>,
     /// All slices wait for links without room: no work until a batch comes home.
     stalled: bool,
+    /// Connections whose lookup is behind a retained update that waits for the disk before it
+    /// travels, with that update's number; ascending. Bounded by the lookups.
+    behind_forwards: VecDeque<(u64, ConnectionId)>,
     /// Lookups of connections that are gone.
     orphans: VecDeque<VecDeque<u64>>,
 }
@@ -60,6 +63,9 @@ struct Lookup {
     cursor: Option<Cursor>,
     /// A slice was asked for and is not over.
     asked: bool,
+    /// The last retained update of this shard that came live before: the question must not
+    /// overtake it.
+    behind_forward: u64,
     /// Retained messages of topics that a live message renewed since then are not sent.
     since: NoteNumber,
 }
@@ -82,6 +88,7 @@ impl Lookups {
             active: map(seed),
             slices: VecDeque::new(),
             stalled: false,
+            behind_forwards: VecDeque::new(),
             orphans: VecDeque::new(),
         }
     }
@@ -147,6 +154,7 @@ impl Shard {
     pub(super) fn begin_lookups(&mut self, id: ConnectionId, wanted: WantedFilters) {
         let Some(first) = wanted.first() else { return };
         let sources = self.lookup_sources(first);
+        let behind_forward = self.forwards.last_retained_update();
         let number = self.lookups.last_number + 1;
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -162,10 +170,15 @@ impl Shard {
             sources,
             cursor: None,
             asked: false,
+            behind_forward,
             since: open.latest_note(),
         };
         self.lookups.last_number = number;
         self.lookups.active.insert(number, lookup);
+        if !self.forwards.is_sent(behind_forward) {
+            let behind_forwards = &mut self.lookups.behind_forwards;
+            behind_forwards.push_back((behind_forward, id));
+        }
     }
 
     fn lookup_sources(&self, wanted: Wanted<'_>) -> VecDeque<ShardId> {
@@ -190,7 +203,7 @@ impl Shard {
             let Some(lookup) = self.lookups.active.get(&number) else {
                 return;
             };
-            if lookup.asked {
+            if lookup.asked || !self.forwards.is_sent(lookup.behind_forward) {
                 return;
             }
             match lookup.sources.front().copied() {
@@ -206,6 +219,16 @@ impl Shard {
         {
             open.is_listed = true;
             self.lookups.push_slice(Slice::Advance(id));
+        }
+    }
+
+    /// Retained updates have begun to travel: on a link nothing overtakes.
+    pub(super) fn run_lookups_behind_forwards(&mut self) {
+        while let Some((number, id)) = self.lookups.behind_forwards.front().copied()
+            && self.forwards.is_sent(number)
+        {
+            self.lookups.behind_forwards.pop_front();
+            self.advance_lookup(id);
         }
     }
 

@@ -188,7 +188,7 @@ impl Shard {
             clients_connected: 0,
             links: (0..shard_count).map(|_| Link::default()).collect(),
             journal: Journal::new(),
-            forwards: Forwards::new(shard_count),
+            forwards: Forwards::new(shard_count, seed),
             awaited_peers: 0,
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),

@@ -2,6 +2,7 @@
 //! per interested shard, the owner of the retained message.
 
 use super::Shard;
+use super::forward::ClientKey;
 use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter as JournalWaiter;
@@ -86,6 +87,10 @@ impl Shard {
         if let Some(packet_id) = publish.packet_id {
             match self.publish_admission(id, session, publish.qos, packet_id) {
                 Admission::New => {}
+                Admission::Duplicate if self.is_publisher_held_back(session) => {
+                    self.wait_for_journal(id);
+                    return Flow::Pause;
+                }
                 Admission::Duplicate => {
                     let publisher = self.publisher(id);
                     let open = self.await_first_copy(publisher) + self.await_journal(0, publisher);
@@ -107,6 +112,13 @@ impl Shard {
         if self.journal.disk_is_full && publish.packet_id.is_some() {
             return self.publish_without_disk(now, id, session, publish);
         }
+        // A repeated QoS 2 message must not arrive twice there either, also after a crash.
+        let exactly_once =
+            publish.qos == QosLevel::ExactlyOnce && self.journal_number(session) != 0;
+        if !exactly_once && self.is_publisher_held_back(session) {
+            self.wait_for_journal(id);
+            return Flow::Pause;
+        }
         let destinations = self.destinations(topic_name, publish.retain);
         self.choose_shared(topic_name, Some(session));
         let may_need_disk = publish.packet_id.is_some() || publish.retain;
@@ -123,11 +135,9 @@ impl Shard {
         let publisher = waits.then(|| self.publisher(id)).flatten();
         let (matched, refused) =
             self.route_local_or_refuse(now, topic_name, &message, Some(session));
-        // A repeated QoS 2 message must not arrive twice there either, also after a crash.
-        let exactly_once =
-            publish.qos == QosLevel::ExactlyOnce && self.journal_number(session) != 0;
         let open = if exactly_once {
-            self.forward(now, &message, &destinations, publisher)
+            let client = self.publisher_key(session);
+            self.forward(now, &message, &destinations, client, publisher)
         } else {
             self.route_away(now, &message, &destinations, publisher)
         };
@@ -389,6 +399,17 @@ impl Shard {
             }
         }
         open
+    }
+
+    /// What this session's client sends must not overtake what it sent before.
+    fn is_publisher_held_back(&self, session: u32) -> bool {
+        !self.forwards.is_nobody_held_back()
+            && self.forwards.holds_back(self.publisher_key(session))
+    }
+
+    fn publisher_key(&self, session: u32) -> ClientKey {
+        let session = self.sessions.get(session);
+        ClientKey::new(&self.home_key, session.map_or("", |it| &it.client_id))
     }
 
     fn publisher(&self, id: ConnectionId) -> Option<Publisher> {

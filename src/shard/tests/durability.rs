@@ -1,7 +1,8 @@
 //! Whose acknowledgements wait for the disk.
 
-use super::cluster::{Client, Cluster, publish, subscribe};
-use crate::config::limits::{DurabilityAck, ListenerLimits};
+use super::cluster::{Client, Cluster, publish, publish_as, subscribe};
+use crate::config::limits::{DurabilityAck, Limits, ListenerLimits};
+use crate::shard::interface::ReadVerdict;
 
 const OVERRIDES: [Option<DurabilityAck>; 3] =
     [None, Some(DurabilityAck::Disk), Some(DurabilityAck::None)];
@@ -54,4 +55,66 @@ fn a_listener_has_its_own_durability() {
     assert_eq!(waits(DurabilityAck::Disk), [true, true, false]);
     assert_eq!(waits(DurabilityAck::Os), [true, true, false]);
     assert_eq!(waits(DurabilityAck::None), [false, true, false]);
+}
+
+/// Two shards with journals; a persistent publisher on the first, and a topic whose retained
+/// message the second owns.
+fn pair() -> (Cluster, Client, String) {
+    let set = |limits: &mut Limits| limits.durability.ack = DurabilityAck::Disk;
+    let mut cluster = Cluster::with_limits(2, &set);
+    cluster.start_journals();
+    let publisher = cluster.open(0, "publisher", 4, false);
+    settle_with_disks(&mut cluster);
+    let topic_name = cluster.text_at(1, "topic");
+    (cluster, publisher, topic_name)
+}
+
+fn settle_with_disks(cluster: &mut Cluster) {
+    for _ in 0..4 {
+        cluster.settle();
+        for shard in 0..2 {
+            cluster.write_journal(shard);
+        }
+    }
+    (0..2).for_each(|shard| drop(cluster.sent(shard)));
+}
+
+/// A QoS 2 message travels when it is durable; what its client sends next follows it.
+/// [MQTT-4.6.0-6]
+#[test]
+fn later_message_does_not_overtake_one_that_waits_for_the_disk() {
+    let (mut cluster, publisher, topic_name) = pair();
+    cluster.feed(publisher, &publish_as(1, 0x05, &topic_name, "old"));
+    let new = publish_as(2, 0x03, &topic_name, "new");
+    assert_eq!(cluster.feed_any(publisher, &new), ReadVerdict::Pause);
+    settle_with_disks(&mut cluster);
+    cluster.feed(publisher, &[]);
+    settle_with_disks(&mut cluster);
+    let reader = cluster.connect_clean(1, "reader");
+    cluster.feed(reader, &subscribe(&topic_name, 0));
+    cluster.settle();
+    let retained = publish(1, &topic_name, "new");
+    assert!(cluster.received(reader).ends_with(&retained));
+}
+
+/// The publisher's own shard delivers a message before it travels to the owner of the retained
+/// one: a lookup that begins meanwhile must not find the one before.
+#[test]
+fn lookup_does_not_overtake_a_retained_update_that_waits_for_the_disk() {
+    let (mut cluster, publisher, topic_name) = pair();
+    cluster.feed(publisher, &publish_as(1, 0x05, &topic_name, "old"));
+    settle_with_disks(&mut cluster);
+    cluster.feed(publisher, &publish_as(2, 0x05, &topic_name, "new"));
+    let reader = cluster.connect_clean(0, "reader");
+    cluster.feed(reader, &subscribe(&topic_name, 0));
+    cluster.settle();
+    let sub_ack = [0x90, 3, 0, 1, 0];
+    assert_eq!(cluster.received(reader), sub_ack);
+    cluster.write_journal(0);
+    cluster.settle();
+    let retained = publish(1, &topic_name, "new");
+    let sent = cluster.sent(0);
+    let of_reader = sent.iter().filter(|(to, _)| *to == reader);
+    let bytes: Vec<u8> = of_reader.flat_map(|(_, bytes)| bytes.clone()).collect();
+    assert_eq!(bytes, retained, "{}", bytes.escape_ascii());
 }

@@ -426,6 +426,7 @@ fn work_for_a_group_is_spread_over_all_shards() {
             let client = cluster.connect(member % shards, &format!("member{member}-"));
             cluster.feed(client, &subscribe("$share/g/t", 0));
             cluster.settle();
+            drop(cluster.sent(member % shards));
         }
         let connect = |shard| cluster.connect(shard, "publisher");
         let publishers: Vec<Client> = (0..shards).map(connect).collect();

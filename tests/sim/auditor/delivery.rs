@@ -272,12 +272,12 @@ impl Case<'_> {
             false => 0,
         };
         let received = receiver.received.get(&id).copied().unwrap_or_default();
-        // A crash repeats nothing that came exactly once, but perhaps what came as less.
-        let (count, repeated) = match self.publish.qos {
+        // A crash repeats nothing that came exactly once, but perhaps each copy that came as less.
+        let (count, repetitions) = match self.publish.qos {
             2 if self.crashes > 0 => (received.exact, 0),
             _ => (received.fresh, self.crashes),
         };
-        if count >= self.message.transmissions + stored + repeated {
+        if count >= (self.message.transmissions + stored) * (1 + repetitions) {
             return Err(format!("delivered {} times", count + 1));
         }
         Ok(())

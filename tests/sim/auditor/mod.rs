@@ -298,10 +298,14 @@ impl Auditor {
     }
 
     /// Does the publisher know that the broker has all that there is of the message? A second copy
-    /// at QoS 1 is a message of its own: its acknowledgement says nothing about the first.
+    /// at QoS 1 is a message of its own: its acknowledgement says nothing about the first. After a
+    /// crash a shard passes on again what it does not know to have arrived, for the other to tell.
     pub(crate) fn is_over(&self, message: u32) -> bool {
-        let is_over =
-            |it: &Message| it.accepted.is_some() && (it.qos == 2 || it.transmissions == 1);
+        let is_over = |it: &Message| {
+            it.accepted.is_some()
+                && !self.may_be_undone(it.first_sent)
+                && (it.qos == 2 || it.transmissions == 1)
+        };
         self.message(message).is_some_and(is_over)
     }
 
