@@ -16,6 +16,7 @@ use super::limits::{self, DescriptorPlan};
 use super::link::{self, Links};
 use super::listen;
 use super::net::{ListenSocket, ListenerLoad, Net, NetSettings};
+use super::process_memory;
 use super::signal::{self, CoreEnd, Event, Signals};
 use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
@@ -116,6 +117,7 @@ impl ServeSummary {
 /// # Errors
 /// Why the broker could not start, or why it had to end; see [`ServeError`].
 pub fn serve(options: ServeOptions) -> Result<ServeSummary, ServeError> {
+    process_memory::decline_huge_pages();
     let mut signals = Signals::register()?;
     let plan = Plan::make(&options)?;
     let (ready, running) = plan.start(&signals)?;

@@ -2,7 +2,8 @@
 //! so an idle connection costs none.
 //!
 //! The kernel takes a buffer when it receives, tells its number in the completion, and gets it
-//! back when the bytes have been fed to the shard, within the same turn.
+//! back when the bytes have been fed to the shard, within the same turn. A burst makes the buffers
+//! more; a while after the last one their memory is given back.
 
 use super::memory::Pages;
 use super::ring::Ring;
@@ -32,6 +33,9 @@ pub(super) struct BufferRing {
     count: u16,
     /// The kernel ran out in this turn.
     exhausted: bool,
+    /// The burst is over: what comes back of the buffers behind the first ones is withheld.
+    shrinks: bool,
+    withheld: Vec<u16>,
 }
 
 impl BufferRing {
@@ -55,6 +59,8 @@ impl BufferRing {
             tail: 0,
             count: 0,
             exhausted: false,
+            shrinks: false,
+            withheld: Vec::new(),
         };
         this.grow_to(BUFFERS_FIRST);
         this.publish();
@@ -63,9 +69,47 @@ impl BufferRing {
 
     fn grow_to(&mut self, count: u16) {
         for buffer in self.count..count {
-            self.put_back(buffer);
+            self.give(buffer);
         }
         self.count = count;
+    }
+
+    /// The kernel has had enough buffers for a while: the memory of those behind the first ones is
+    /// given back, and so are they themselves as they come.
+    ///
+    /// No received bytes may wait in any buffer: all completions of the ring are known and done.
+    pub(super) fn shrink(&mut self) {
+        if self.count > BUFFERS_FIRST {
+            self.shrinks = true;
+            self.give_memory_back();
+        }
+    }
+
+    fn give_memory_back(&self) {
+        let first = usize::from(BUFFERS_FIRST) * BUFFER_BYTES;
+        let end = usize::from(self.count) * BUFFER_BYTES;
+        self.buffers.give_back(first, end - first);
+    }
+
+    fn withhold(&mut self, buffer: u16) {
+        self.withheld.push(buffer);
+        if self.withheld.len() == usize::from(self.count - BUFFERS_FIRST) {
+            self.give_memory_back();
+            self.withheld = Vec::new();
+            self.shrinks = false;
+            self.count = BUFFERS_FIRST;
+        }
+    }
+
+    /// The kernel ran out: it gets what was withheld, or as many again.
+    fn grow(&mut self) {
+        if std::mem::take(&mut self.shrinks) {
+            for buffer in std::mem::take(&mut self.withheld) {
+                self.give(buffer);
+            }
+        } else {
+            self.grow_to(self.count.saturating_mul(2).min(BUFFERS));
+        }
     }
 
     /// The kernel found no buffer.
@@ -84,6 +128,14 @@ impl BufferRing {
 
     /// Gives a buffer back; the kernel sees it after [`BufferRing::publish`].
     pub(super) fn put_back(&mut self, buffer: u16) {
+        if self.shrinks && buffer >= BUFFERS_FIRST {
+            self.withhold(buffer);
+        } else {
+            self.give(buffer);
+        }
+    }
+
+    fn give(&mut self, buffer: u16) {
         assert!(buffer < BUFFERS);
         let position = usize::from(self.tail & (BUFFERS - 1));
         let entry: *mut BufRingEntry = self.entries.at(position * size_of::<BufRingEntry>()).cast();
@@ -101,7 +153,7 @@ impl BufferRing {
     /// turn.
     pub(super) fn publish(&mut self) {
         if std::mem::take(&mut self.exhausted) {
-            self.grow_to(self.count.saturating_mul(2).min(BUFFERS));
+            self.grow();
         }
         let first: *const BufRingEntry = self.entries.at(0).cast();
         // SAFETY: the first entry of a registered list; its spare field is the list's tail.
@@ -213,5 +265,59 @@ mod tests {
             receiver.buffers.publish();
             assert_eq!(receiver.buffers.count, expected);
         }
+    }
+
+    /// Bytes of the buffers that the system has provided memory for.
+    fn resident(buffers: &BufferRing) -> usize {
+        let pages = usize::from(BUFFERS);
+        let mut states = vec![0u8; pages];
+        let start = buffers.buffers.at(0).cast();
+        // SAFETY: the whole mapping, and a byte for each of its pages.
+        let done = unsafe { libc::mincore(start, pages * BUFFER_BYTES, states.as_mut_ptr()) };
+        assert_eq!(done, 0);
+        states.iter().filter(|state| *state & 1 > 0).count() * BUFFER_BYTES
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back_and_the_buffers_are_used_again() {
+        let mut receiver = receiver();
+        receiver.arm();
+        let use_all = |receiver: &mut Receiver, count: u16| {
+            for _ in 0..count {
+                receiver.client.write_all(&[7]).unwrap();
+                for completion in receiver.turn() {
+                    let buffer = completion.buffer().unwrap();
+                    assert_eq!(receiver.buffers.bytes(buffer, 1), [7]);
+                    receiver.buffers.put_back(buffer);
+                }
+                receiver.buffers.publish();
+            }
+        };
+        for _ in 0..2 {
+            receiver.buffers.on_exhausted();
+            receiver.buffers.publish();
+            use_all(&mut receiver, BUFFERS_FIRST * 2);
+            let burst = usize::from(BUFFERS_FIRST) * 2 * BUFFER_BYTES;
+            assert_eq!(resident(&receiver.buffers), burst);
+            receiver.buffers.shrink();
+            assert_eq!(resident(&receiver.buffers), burst / 2);
+            use_all(&mut receiver, BUFFERS_FIRST * 2);
+            assert_eq!(resident(&receiver.buffers), burst / 2);
+            assert_eq!(receiver.buffers.count, BUFFERS_FIRST);
+        }
+    }
+
+    #[test]
+    fn withheld_buffers_go_back_to_the_kernel_when_it_runs_out_again() {
+        let mut receiver = receiver();
+        receiver.arm();
+        receiver.buffers.on_exhausted();
+        receiver.buffers.publish();
+        receiver.buffers.shrink();
+        receiver.buffers.withhold(BUFFERS_FIRST);
+        receiver.buffers.on_exhausted();
+        receiver.buffers.publish();
+        assert!(receiver.buffers.withheld.is_empty() && !receiver.buffers.shrinks);
+        assert_eq!(receiver.buffers.count, BUFFERS_FIRST * 2);
     }
 }

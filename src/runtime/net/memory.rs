@@ -41,6 +41,15 @@ impl Pages {
         unsafe { self.start.as_ptr().add(offset) }
     }
 
+    /// Gives the memory of a part back; its bytes are zero at their next use. The caller knows that
+    /// nobody needs them. A part that does not consist of whole pages, or a refusal, costs nothing
+    /// but the memory.
+    pub(crate) fn give_back(&self, offset: usize, bytes: usize) {
+        assert!(offset < self.bytes && bytes <= self.bytes - offset);
+        // SAFETY: inside the mapping, as asserted, which stays mapped.
+        unsafe { libc::madvise(self.at(offset).cast(), bytes, libc::MADV_DONTNEED) };
+    }
+
     pub(crate) const fn len(&self) -> usize {
         self.bytes
     }

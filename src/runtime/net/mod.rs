@@ -157,7 +157,8 @@ impl Net {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let close = self.close_deadlines.next();
         let accept = self.accepts.deadline();
-        close.into_iter().chain(accept).min()
+        let burst = self.rings.deadline();
+        close.into_iter().chain(accept).chain(burst).min()
     }
 
     /// Polls the descriptor that other threads wake this core with.
@@ -238,6 +239,7 @@ impl Net {
 
     pub(crate) fn on_deadlines(&mut self, shard: &mut Shard, now: Instant) {
         self.on_close_deadlines(shard, now);
+        self.rings.on_deadline(now);
     }
 
     /// Does what the shard wants done with sockets.

@@ -89,7 +89,7 @@ impl Net {
         let received = Received::from_result(completion.result);
         if completion.result == -libc::ENOBUFS {
             self.counters.buffers_exhausted += 1;
-            self.rings.on_buffers_exhausted(name.slot);
+            self.rings.on_buffers_exhausted(name.slot, now);
         }
         if let Some(socket) = self.sockets.named_mut(name) {
             if !completion.has_more() {

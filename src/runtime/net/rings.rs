@@ -11,14 +11,25 @@
 use super::buffer_ring::BufferRing;
 use super::operation::{Completion, Operation, UserData};
 use super::ring::{Ring, Role, Wait};
+use crate::base::time::Instant;
 use crate::runtime::error::ServeError;
 use io_uring::{opcode, squeue, types};
 use std::io;
 use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// So long after a burst its receive buffers are kept for the next.
+const BURST_TIME: Duration = Duration::from_secs(2);
+/// A turn with fewer completions has collected all that there were: none waits in the kernel.
+const COMPLETIONS_FEW: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Rings {
     members: Vec<Member>,
+    /// When the lead's receive buffers become fewer again.
+    burst_end: Option<Instant>,
+    /// Completions that the last entry has brought.
+    collected: usize,
     slots_per_ring: u32,
     rings_max: usize,
 }
@@ -48,6 +59,8 @@ impl Rings {
     pub(super) fn new(slots_per_ring: u32, rings_max: usize) -> Result<Self, ServeError> {
         Ok(Self {
             members: vec![Member::new(slots_per_ring, Role::Lead)?],
+            burst_end: None,
+            collected: 0,
             slots_per_ring,
             rings_max,
         })
@@ -125,9 +138,26 @@ impl Rings {
         self.members[ring].buffers.put_back(buffer);
     }
 
-    pub(super) fn on_buffers_exhausted(&mut self, slot: u32) {
+    pub(super) fn on_buffers_exhausted(&mut self, slot: u32, now: Instant) {
         let ring = self.ring_of(slot);
         self.members[ring].buffers.on_exhausted();
+        if ring == 0 {
+            self.burst_end = Some(now + BURST_TIME);
+        }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.burst_end
+    }
+
+    /// To be called when all completions of the last entry are done. The lead receives only inside
+    /// its entries, so nothing is in its buffers then; the other rings do so at any time, and keep
+    /// their buffers.
+    pub(super) fn on_deadline(&mut self, now: Instant) {
+        if self.burst_end.is_some_and(|end| end <= now) && self.collected < COMPLETIONS_FEW {
+            self.burst_end = None;
+            self.members[0].buffers.shrink();
+        }
     }
 
     /// Submits what is queued on all rings, waits as `wait` says unless something has happened,
@@ -147,6 +177,7 @@ impl Rings {
         if self.members.len() > 1 {
             self.take_ready(completions)?;
         }
+        self.collected = completions.len();
         Ok(())
     }
 
@@ -197,7 +228,7 @@ impl Rings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn rings() -> Rings {
         let mut rings = Rings::new(16, 3).unwrap();
