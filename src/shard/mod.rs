@@ -44,6 +44,7 @@ mod recover;
 mod retained;
 mod shared;
 mod shared_groups;
+mod shared_members;
 mod snapshot;
 mod subscribe;
 mod subscription;

@@ -12,14 +12,17 @@ use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
 use super::publish::{Publisher, await_acceptance};
 use super::shared_groups::{Choice, GroupId};
 use super::subscription::Subscription;
-use crate::base::ids::{ShardId, ShardSet};
+use crate::base::ids::{ConnectionId, ShardId, ShardSet};
+use crate::base::slab::Slab;
 use crate::base::time::Instant;
 use crate::codec::{QosLevel, ReasonCode, SharedMessage, SubscribeFilter};
-use crate::config::limits::SharedStrategy;
+use crate::config::limits::{Limits, SharedStrategy};
+use crate::connection::Connection;
+use crate::session::Session;
 use crate::session::delivery::Delivery;
+use crate::topic::index::FilterId;
 use crate::topic::names::split_shared;
 use bytes::Bytes;
-use smallvec::SmallVec;
 use std::iter;
 
 /// Shards that a message visits in search of a member, while members change; then the last one
@@ -322,19 +325,30 @@ impl Shard {
     /// few can, the first of all.
     fn choose_member(&mut self, choice: Choice, qos: QosLevel) -> Option<Chosen> {
         let strategy = self.limits.shared_strategy;
-        let Self { shared, random, .. } = self;
+        let Self {
+            shared,
+            random,
+            sessions,
+            connections,
+            limits,
+            ..
+        } = self;
         let group = shared.get_mut(choice.group)?;
-        let candidates: SmallVec<[(u32, Subscription); PROBES_MAX]> = group
-            .candidates(strategy, choice.member, random)
+        let candidates = group.candidates(strategy, choice.member, random);
+        let mut all = candidates
             .take(PROBES_MAX)
-            .collect();
-        let mut all = candidates.iter().map(|&(session, subscription)| Chosen {
-            session,
-            subscription,
-            state: self.state_of(session, subscription.qos().min(qos)),
-        });
+            .map(|(session, subscription)| Chosen {
+                session,
+                subscription,
+                state: state_of(
+                    sessions.get(session),
+                    connections,
+                    limits,
+                    subscription.qos().min(qos),
+                ),
+            });
         let first = all.next()?;
-        if strategy.keeps_member() || candidates.len() == 1 {
+        if strategy.keeps_member() {
             return Some(first);
         }
         let mut ready = iter::once(first)
@@ -344,34 +358,10 @@ impl Shard {
             // Of two that are ready: who has less to do. Two are enough to even a group out.
             SharedStrategy::LeastInflight => ready
                 .take(2)
-                .min_by_key(|it| self.unacknowledged(it.session)),
+                .min_by_key(|it| unacknowledged(sessions.get(it.session))),
             _ => ready.next(),
         };
         Some(chosen.unwrap_or(first))
-    }
-
-    fn state_of(&self, session: u32, qos: QosLevel) -> MemberState {
-        let session = self.sessions.get(session);
-        let connection = session
-            .and_then(|session| session.connection)
-            .and_then(|id| self.connection(id));
-        let (Some(session), Some(connection)) = (session, connection) else {
-            return MemberState::Away;
-        };
-        let has_room = connection.send_bytes() < self.limits.send_queue_bytes_max as usize
-            && (qos == QosLevel::AtMostOnce || session.outbound.can_send(connection.window));
-        if has_room || self.limits.shared_strategy.keeps_member() {
-            MemberState::Ready
-        } else {
-            MemberState::Full
-        }
-    }
-
-    fn unacknowledged(&self, session: u32) -> usize {
-        let session = self.sessions.get(session);
-        session.map_or(0, |it| {
-            usize::from(it.outbound.sent_count()) + it.outbound.queued_count()
-        })
     }
 
     /// A member is to be chosen here for another shard. True: its queue was full, and the publisher
@@ -430,6 +420,34 @@ impl Shard {
             self.messages.release(delivery.message);
         }
     }
+}
+
+/// Can the client take a message now?
+fn state_of(
+    session: Option<&Session<ConnectionId, FilterId>>,
+    connections: &Slab<Connection>,
+    limits: &Limits,
+    qos: QosLevel,
+) -> MemberState {
+    let connection = session
+        .and_then(|session| session.connection)
+        .and_then(|id| connections.get_named(id.index, id.generation));
+    let (Some(session), Some(connection)) = (session, connection) else {
+        return MemberState::Away;
+    };
+    let has_room = connection.send_bytes() < limits.send_queue_bytes_max as usize
+        && (qos == QosLevel::AtMostOnce || session.outbound.can_send(connection.window));
+    if has_room || limits.shared_strategy.keeps_member() {
+        MemberState::Ready
+    } else {
+        MemberState::Full
+    }
+}
+
+fn unacknowledged(session: Option<&Session<ConnectionId, FilterId>>) -> usize {
+    session.map_or(0, |it| {
+        usize::from(it.outbound.sent_count()) + it.outbound.queued_count()
+    })
 }
 
 /// What became of a message's groups.

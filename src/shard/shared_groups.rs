@@ -5,6 +5,7 @@
 //! so that a publisher's shard chooses without asking anybody. Nothing here costs by the number of
 //! members. Bounded by the subscriptions of all sessions.
 
+use super::shared_members::Members;
 use super::subscription::Subscription;
 use crate::base::ids::ShardId;
 use crate::base::map::{Map, hasher, map};
@@ -12,7 +13,6 @@ use crate::base::random::Random;
 use crate::config::limits::SharedStrategy;
 use crate::topic::index::Index;
 use crate::topic::names::FilterKind;
-use crate::topic::subscribers::Subscribers;
 use ahash::RandomState;
 use smallvec::SmallVec;
 
@@ -26,42 +26,6 @@ pub(super) struct Choice {
     pub(super) shard: ShardId,
     /// For the strategies that choose shard and member at once: the member's position there.
     pub(super) member: u32,
-}
-
-/// Members of one kind at this shard, in a stable order but for those that leave.
-#[derive(Debug, Default)]
-struct Members(Option<Subscribers<u32, Subscription>>);
-
-impl Members {
-    fn as_slice(&self) -> &[(u32, Subscription)] {
-        self.0.as_ref().map_or(&[], Subscribers::as_slice)
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "sessions are below 2^32")]
-    fn len(&self) -> u32 {
-        self.as_slice().len() as u32
-    }
-
-    fn get(&self, session: u32, hasher: &RandomState) -> Option<Subscription> {
-        self.0.as_ref()?.get(session, hasher)
-    }
-
-    fn insert(&mut self, session: u32, subscription: Subscription, hasher: &RandomState) {
-        match &mut self.0 {
-            Some(members) => {
-                members.insert(session, subscription, hasher);
-            }
-            None => self.0 = Some(Subscribers::new(session, subscription)),
-        }
-    }
-
-    fn remove(&mut self, session: u32, hasher: &RandomState) -> Option<Subscription> {
-        let (subscription, last) = self.0.as_mut()?.remove(session, hasher)?;
-        if last {
-            self.0 = None;
-        }
-        Some(subscription)
-    }
 }
 
 /// What another shard has said of its members.
@@ -186,7 +150,8 @@ impl Group {
             &self.offline
         };
         let members = members.as_slice();
-        (0..count).map(move |offset| members[(first + offset) % count])
+        let (behind, from_first) = members[..count].split_at(first.checked_rem(count).unwrap_or(0));
+        from_first.iter().chain(behind).copied()
     }
 }
 
@@ -203,7 +168,11 @@ pub(super) struct SharedGroups {
     stale: Vec<GroupId>,
     /// Pairs of group and session here.
     member_count: usize,
+    /// The groups that match `matched_topic`, as long as the index is at `matched_generation`: the
+    /// messages of a batch often have one topic.
     matched: Vec<(GroupId, ())>,
+    matched_topic: String,
+    matched_generation: u64,
     /// What was chosen for the message that is being routed.
     choices: Vec<Choice>,
 }
@@ -219,6 +188,8 @@ impl SharedGroups {
             stale: Vec::new(),
             member_count: 0,
             matched: Vec::new(),
+            matched_topic: String::new(),
+            matched_generation: 0,
             choices: Vec::new(),
         }
     }
@@ -420,18 +391,30 @@ impl SharedGroups {
         random: &mut Random,
     ) {
         self.choices.clear();
-        self.index.matches(topic_name, &mut self.matched);
-        for (id, ()) in self.matched.drain(..) {
-            if let Some(group) = self.groups.get_mut(&id)
+        self.find_groups(topic_name);
+        for (id, ()) in &self.matched {
+            if let Some(group) = self.groups.get_mut(id)
                 && let Some((shard, member)) = group.choose(own, strategy, basis, random)
             {
                 self.choices.push(Choice {
-                    group: id,
+                    group: *id,
                     shard,
                     member,
                 });
             }
         }
+    }
+
+    fn find_groups(&mut self, topic_name: &str) {
+        let generation = self.index.generation();
+        if self.matched_generation == generation && self.matched_topic == topic_name {
+            return;
+        }
+        self.matched.clear();
+        self.index.matches(topic_name, &mut self.matched);
+        self.matched_generation = generation;
+        self.matched_topic.clear();
+        self.matched_topic.push_str(topic_name);
     }
 
     /// Chooses again for one group: the shard that was chosen first has no member any more, or
