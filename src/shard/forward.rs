@@ -45,7 +45,7 @@ pub(super) struct Forwards {
     unsent: Map<ClientKey, u64>,
 }
 
-/// Keyed hash of a client identifier: of the client, whatever becomes of its connection and session.
+/// Keyed hash of a client identifier: it stays the same over connections and sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct ClientKey(u64);
 
