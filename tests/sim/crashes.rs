@@ -33,6 +33,9 @@ fn add(sum: &mut Tally, world: &Tally) {
     sum.recycled += world.recycled;
     sum.reads += world.reads;
     sum.sessions += world.sessions;
+    sum.filled += world.filled;
+    sum.withheld += world.withheld;
+    sum.refused += world.refused;
 }
 
 #[test]
@@ -62,6 +65,9 @@ fn crashes_lose_nothing_acknowledged() {
         recycled,
         reads,
         sessions,
+        filled,
+        withheld,
+        refused,
     } = tally;
     for count in [
         crashes,
@@ -71,6 +77,9 @@ fn crashes_lose_nothing_acknowledged() {
         recycled,
         reads,
         sessions,
+        filled,
+        withheld,
+        refused,
     ] {
         assert!(count > 0, "{tally:?}");
     }

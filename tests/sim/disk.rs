@@ -37,11 +37,32 @@ struct UnderWay {
     stage: Stage,
 }
 
+/// What became of the orders about segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Carried {
+    /// There was none.
+    Nothing,
+    /// This segment is ready.
+    Ready(u32),
+    /// A segment was given up.
+    Freed,
+    /// There is no space for what is wanted.
+    Stuck,
+}
+
 /// What became of a step.
 #[derive(Debug)]
 pub(crate) enum Progress {
     GoesOn,
     Done(Box<JournalBatch>),
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessEnd {
+    pub(crate) loses_power: bool,
+    pub(crate) has_space: bool,
+    pub(crate) segment_bytes: u32,
 }
 
 #[derive(Debug, Default)]
@@ -152,28 +173,38 @@ impl Disk {
         self.orders.push_back(order);
     }
 
-    /// Carries out the oldest order. Returns the segment that is ready now.
-    pub(crate) fn carry_out(&mut self, segment_bytes: u32) -> Option<u32> {
-        match self.orders.pop_front()? {
-            SegmentEvent::Wanted(number) => {
+    /// Carries out the oldest order that is possible: without space a new segment is made only of
+    /// one that was given up.
+    pub(crate) fn carry_out(&mut self, segment_bytes: u32, has_space: bool) -> Carried {
+        let makes = has_space || !self.recycled.is_empty();
+        let is_possible = |order: &SegmentEvent| makes || matches!(order, SegmentEvent::Free(_));
+        let Some(index) = self.orders.iter().position(is_possible) else {
+            return match self.orders.is_empty() {
+                true => Carried::Nothing,
+                false => Carried::Stuck,
+            };
+        };
+        match self.orders.remove(index) {
+            Some(SegmentEvent::Wanted(number)) => {
                 let recycled = self.recycled.pop();
                 self.segments_recycled += u64::from(recycled.is_some());
                 let blank = || vec![0; segment_bytes as usize];
                 let bytes = recycled.unwrap_or_else(blank);
                 self.synced.insert(number, bytes);
-                Some(number)
+                Carried::Ready(number)
             }
-            SegmentEvent::Free(number) => {
+            Some(SegmentEvent::Free(number)) => {
                 self.recycled.extend(self.synced.remove(&number));
-                None
+                Carried::Freed
             }
+            None => Carried::Nothing,
         }
     }
 
     /// The process ends, and with `loses_power` everything. What was on its way is torn.
-    pub(crate) fn crash(&mut self, random: &mut Random, loses_power: bool, segment_bytes: u32) {
+    pub(crate) fn crash(&mut self, random: &mut Random, end: &ProcessEnd) {
         for written in std::mem::take(&mut self.unsynced) {
-            if loses_power {
+            if end.loses_power {
                 self.tear(&written, random);
             } else {
                 self.put(written.segment, written.offset as usize, &written.bytes);
@@ -186,7 +217,7 @@ impl Disk {
             self.tear(&written, random);
         }
         while !self.orders.is_empty() && random.chance(1, 2) {
-            self.carry_out(segment_bytes);
+            self.carry_out(end.segment_bytes, end.has_space);
         }
         self.orders.clear();
         self.reads.clear();

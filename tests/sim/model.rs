@@ -17,6 +17,8 @@ pub(crate) struct Message {
     pub(crate) first_sent: Instant,
     /// Times that the broker may have taken it for a new message.
     pub(crate) transmissions: u32,
+    /// It went out more than once, at any QoS.
+    pub(crate) resent: bool,
     /// When the publisher knew that the broker has it (PUBACK, PUBREC).
     pub(crate) accepted: Option<Instant>,
     /// QoS 0: the broker answered something that was sent later on the same connection.

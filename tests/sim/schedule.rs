@@ -45,6 +45,10 @@ pub(crate) enum Event {
     Keeper { shard: usize },
     /// A shard has back what it asked its disk for.
     JournalRead { shard: usize },
+    /// A shard hears whether its disk is past the watermark.
+    SpaceReport { shard: usize },
+    /// The disk has space again.
+    SpaceReturns,
     /// The process starts again.
     Restart,
 }
@@ -61,6 +65,7 @@ impl Event {
                 | Self::Disk { .. }
                 | Self::Keeper { .. }
                 | Self::JournalRead { .. }
+                | Self::SpaceReport { .. }
                 | Self::Restart
         )
     }

@@ -21,6 +21,10 @@ pub(crate) struct StoragePlan {
     pub(crate) slow: u64,
     /// Syncs that fail.
     pub(crate) failed_sync: u64,
+    /// At one of so many events the disk fills; 0: never.
+    pub(crate) full_every: u64,
+    /// Then there may be no space even for the segments that the journal waits for.
+    pub(crate) withholds: bool,
 }
 
 impl StoragePlan {
@@ -29,6 +33,8 @@ impl StoragePlan {
     pub(crate) fn draw(seed: u64, swarm: &mut Swarm) -> Self {
         let mut random = Random::new(seed ^ 0x0064_6973_6B73);
         let mut one = |choices: &[u64]| *one_of(choices, &mut random);
+        let mut rare = Random::new(seed ^ 0x0072_6172_656C_7921);
+        let mut seldom = |choices: &[u64]| *one_of(choices, &mut rare);
         swarm.features.wills = false;
         swarm.features.qos_max = swarm.features.qos_max.max(1);
         swarm.limits.queued_messages_max = 1_000_000;
@@ -52,6 +58,8 @@ impl StoragePlan {
             sync_us: one(&[1, 200, 5_000]),
             slow: one(&[0, 100, 1_000]),
             failed_sync: one(&[0, 0, 20]),
+            full_every: seldom(&[0, 0, 0, 300, 2_000, 10_000]),
+            withholds: seldom(&[0, 1]) == 1,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! QoS 0 messages were never promised. A session's end that nobody acknowledged may not have
 //! happened. Everything else is judged as if the crash had been nothing but lost connections.
+//! While the disk is full, what is refused was not accepted.
 
 use super::Auditor;
 use super::history::History;
@@ -24,6 +25,33 @@ impl Auditor {
                 receiver.coverage.clear();
             }
         }
+    }
+}
+
+/// Full disks.
+impl Auditor {
+    pub(crate) fn on_disk_full(&mut self, now: Instant) {
+        if !self.is_disk_full() {
+            self.full.push((now, None));
+        }
+    }
+
+    /// All shards know that there is space again.
+    pub(crate) fn on_disk_has_space(&mut self, now: Instant) {
+        if let Some((_, end @ None)) = self.full.last_mut() {
+            *end = Some(now);
+        }
+    }
+
+    /// Some shard may refuse messages now.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.full.last().is_some_and(|(_, end)| end.is_none())
+    }
+
+    /// Some shard may have refused a message that was sent at `time` or later.
+    pub(crate) fn was_disk_full_since(&self, time: Instant) -> bool {
+        let last = self.full.last();
+        last.is_some_and(|(_, end)| end.is_none_or(|end| end >= time))
     }
 }
 

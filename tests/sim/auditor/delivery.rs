@@ -16,6 +16,10 @@ struct Case<'a> {
     on: &'a DeliveredOn,
     /// After each of them QoS 1 may come once more, and as if for the first time.
     crashes: u32,
+    /// The broker that got the first copy may have ended before that was durable.
+    may_be_undone: bool,
+    /// Or may have refused it.
+    may_be_refused: bool,
 }
 
 impl Auditor {
@@ -46,6 +50,8 @@ impl Auditor {
             candidates: candidates(receiver, client, publish, message),
             on,
             crashes: self.crashes,
+            may_be_undone: self.may_be_undone(message.first_sent),
+            may_be_refused: self.was_disk_full_since(message.first_sent),
         };
         case.check_permission()?;
         case.check_qos()?;
@@ -176,13 +182,19 @@ impl Case<'_> {
     }
 
     /// A message that its publisher sent again may come late where its first copy was dropped (by
-    /// a queue's limit, or as too large with the identifiers of then), or came before the
-    /// subscription.
+    /// a queue's limit, or as too large with the identifiers of then), was refused, or came before
+    /// the subscription. With QoS 2 the broker takes it again only if it does not know it any more.
     fn is_ordered(&self, lossless: bool) -> bool {
         let got = self.publish.qos;
         let first_copy = |it: &Subscription| it.qos.min(self.message.qos) == got;
-        let kept = lossless && got > 0 && self.message.expiry_s.is_none();
-        self.message.transmissions == 1 || kept && self.sure().any(first_copy)
+        let taken = !self.may_be_refused && self.message.expiry_s.is_none();
+        let kept = lossless && got > 0 && taken;
+        let is_new_again = self.may_be_undone || self.may_be_refused;
+        let came_once = match self.message.qos {
+            2 => !(self.message.resent && is_new_again),
+            _ => self.message.transmissions == 1,
+        };
+        came_once || kept && self.sure().any(first_copy)
     }
 
     /// The smaller of the published QoS and the highest matching subscription's [MQTT-3.8.4-8].

@@ -102,6 +102,7 @@ mod tests {
             will: None,
             first_sent: at(20),
             transmissions: 1,
+            resent: false,
             accepted: Some(at(30)),
             processed: false,
         });

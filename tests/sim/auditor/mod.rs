@@ -89,6 +89,8 @@ pub(crate) struct Auditor {
     /// Crashes of the broker so far.
     crashes: u32,
     crashed_at: Option<Instant>,
+    /// From when to when some shard may have refused messages as its disk was full.
+    full: Vec<(Instant, Option<Instant>)>,
     /// QoS 2 waits for the disk between shards, so that a publisher's QoS 0 and 1 overtake it.
     pub(crate) has_disks: bool,
     pub(crate) deliveries: u64,
@@ -108,6 +110,7 @@ impl Auditor {
             lossless,
             crashes: 0,
             crashed_at: None,
+            full: Vec::new(),
             has_disks: false,
             deliveries: 0,
             reliable: 0,

@@ -32,6 +32,7 @@ fn scene(messages: u32) -> Auditor {
             will: None,
             first_sent: at(20),
             transmissions: 1,
+            resent: false,
             accepted: Some(at(30)),
             processed: false,
         });

@@ -263,6 +263,7 @@ impl Client {
             will: Some(Fate::Pending),
             first_sent: context.now,
             transmissions: 1,
+            resent: false,
             accepted: None,
             processed: false,
         });

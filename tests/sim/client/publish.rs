@@ -5,6 +5,9 @@ use super::{Client, Context, Live};
 use crate::model::{Message, PAYLOAD_BYTES_MIN, payload};
 use crate::wire::{AckKind, Publish, encode};
 
+/// The broker's disk is full.
+const QUOTA_EXCEEDED: u8 = 0x97;
+
 /// A QoS 1 or 2 message that the broker has not completed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing {
@@ -68,6 +71,7 @@ impl Client {
             will: None,
             first_sent: context.now,
             transmissions: 1,
+            resent: false,
             accepted: None,
             processed: false,
         });
@@ -148,10 +152,9 @@ impl Client {
                 self.send_release(context, outgoing.packet_id);
                 continue;
             }
-            if outgoing.qos == 1
-                && let Some(message) = context.auditor.message_mut(outgoing.message)
-            {
-                message.transmissions += 1;
+            if let Some(message) = context.auditor.message_mut(outgoing.message) {
+                message.transmissions += u32::from(outgoing.qos == 1);
+                message.resent = true;
             }
             self.send_publish(context, outgoing.message, Some(outgoing.packet_id), true);
         }
@@ -188,7 +191,10 @@ impl Client {
             AckKind::PubComp => 0,
             _ => 0x10,
         };
-        if code != 0 && code != expected {
+        let is_refused = code == QUOTA_EXCEEDED
+            && kind != AckKind::PubComp
+            && context.auditor.was_disk_full_since(live.connect_sent);
+        if code != 0 && code != expected && !is_refused {
             return Err(format!("{kind:?} {packet_id} with code {code:#04x}"));
         }
         let expected = live.awaited.entry(kind).or_default().pop_front();
@@ -206,10 +212,13 @@ impl Client {
             return Err(format!("{kind:?} for {outgoing:?}"));
         }
         if kind != AckKind::PubComp {
-            context.auditor.on_accepted(outgoing.message, context.now);
+            if !is_refused {
+                context.auditor.on_accepted(outgoing.message, context.now);
+            }
             live.confirm(outgoing.order, context.auditor);
         }
-        if kind == AckKind::PubRec {
+        // PUBREC with an error ends the exchange [MQTT-4.3.3-9].
+        if kind == AckKind::PubRec && !is_refused {
             outgoing.awaits = AckKind::PubComp;
             self.send_release(context, packet_id);
         } else {

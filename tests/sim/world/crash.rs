@@ -1,8 +1,9 @@
 //! Worlds with disks: the journals' way to them, the end of the process at any moment, and its
 //! next start with what is left.
 
+use super::space::Shortage;
 use super::{Node, Sabotage, World, new_node};
-use crate::disk::{Disk, Progress};
+use crate::disk::{Carried, Disk, ProcessEnd, Progress};
 use crate::link::Links;
 use crate::network::{Parcel, Place};
 use crate::schedule::Event;
@@ -20,6 +21,8 @@ use std::time::Duration;
 const UNIX_MS: u64 = 1_700_000_000_000;
 /// Most shards after a move.
 const SHARDS_MAX: u64 = 4;
+/// The next try to make a segment for which there was no space.
+const SEGMENT_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// A crash is so many times as likely while a snapshot is open or the start is not over.
 const HASTE: u64 = 5;
 
@@ -27,6 +30,9 @@ const HASTE: u64 = 5;
 pub(super) struct Storage {
     pub(super) plan: StoragePlan,
     random: Random,
+    /// For the rarer faults, so that more of them do not change what else happens.
+    pub(super) rare: Random,
+    pub(super) shortage: Option<Shortage>,
     disks: Vec<Disk>,
     /// What was counted before the last crash.
     past: Counters,
@@ -49,6 +55,12 @@ pub(crate) struct Tally {
     pub(crate) reads: u64,
     /// Sessions found by all starts.
     pub(crate) sessions: u64,
+    /// Times that the disk filled.
+    pub(crate) filled: u64,
+    /// Segments that were not to be had when they were wanted.
+    pub(crate) withheld: u64,
+    /// Messages that publishers were refused meanwhile.
+    pub(crate) refused: u64,
 }
 
 impl Storage {
@@ -58,6 +70,8 @@ impl Storage {
         Self {
             plan,
             random: Random::new(seed ^ 0x0063_7261_7368),
+            rare: Random::new(seed ^ 0x7261_7265),
+            shortage: None,
             disks,
             past: Counters::default(),
             starts: 0,
@@ -142,10 +156,19 @@ impl World {
         let Some(storage) = &mut self.storage else {
             return;
         };
-        if let Some(number) = storage.disks[shard].carry_out(segment_bytes) {
-            let now = self.schedule.now();
-            self.nodes[shard].shard.on_segment_ready(now, number);
-            self.plan_turn(shard);
+        let has_space = storage.has_space();
+        match storage.disks[shard].carry_out(segment_bytes, has_space) {
+            Carried::Ready(number) => {
+                let now = self.schedule.now();
+                self.nodes[shard].shard.on_segment_ready(now, number);
+                self.plan_turn(shard);
+            }
+            Carried::Stuck => {
+                storage.tally.withheld += 1;
+                self.schedule
+                    .after(SEGMENT_RETRY_DELAY, Event::Keeper { shard });
+            }
+            Carried::Freed | Carried::Nothing => {}
         }
     }
 
@@ -215,10 +238,13 @@ impl World {
         }
         self.links = Links::new(self.nodes.len());
         self.nodes.clear();
-        let segment_bytes = self.swarm.limits.durability.segment_bytes;
+        let end = ProcessEnd {
+            loses_power: storage.plan.loses_power,
+            has_space: storage.has_space(),
+            segment_bytes: self.swarm.limits.durability.segment_bytes,
+        };
         for disk in &mut storage.disks {
-            let Storage { random, plan, .. } = storage;
-            disk.crash(random, plan.loses_power, segment_bytes);
+            disk.crash(&mut storage.random, &end);
         }
         self.auditor.on_crash(now);
         self.schedule.forget(Event::is_of_process);
@@ -254,7 +280,8 @@ impl World {
             return;
         };
         storage.starts += 1;
-        let moves = storage.plan.moves && storage.random.chance(1, 2);
+        // Without space a start with another number of shards is refused, and nothing changes.
+        let moves = storage.plan.moves && storage.random.chance(1, 2) && storage.has_space();
         let limits = self.swarm.limits.for_shard_count(self.swarm.shard_count);
         let memory = QueueMemory {
             session_bytes: limits.queue_memory_bytes_max,
@@ -291,6 +318,7 @@ impl World {
             self.nodes.push(node);
         }
         (0..self.nodes.len()).for_each(|shard| self.plan_turn(shard));
+        self.plan_space_reports();
         Ok(())
     }
 
@@ -341,6 +369,7 @@ impl World {
         let recycled = storage.disks.iter().map(|disk| disk.segments_recycled);
         Tally {
             recycled: recycled.sum(),
+            refused: self.counters().publishes_refused_disk_full,
             ..storage.tally
         }
     }
@@ -382,7 +411,7 @@ fn write_part(shard: &mut Shard, limits: &Limits) -> Result<Disk, String> {
         while let Some(event) = shard.poll_segment() {
             is_stuck = false;
             disk.order(event);
-            if let Some(number) = disk.carry_out(segment_bytes) {
+            if let Carried::Ready(number) = disk.carry_out(segment_bytes, true) {
                 shard.on_segment_ready(Instant::ZERO, number);
             }
         }

@@ -363,6 +363,12 @@ impl World {
                 }
             }
             CloseCause::ConnectRefused(_) if self.swarm.theme == Theme::Narrow => Ok(()),
+            // 3.x has no word for it.
+            CloseCause::LimitReached("the disk is full")
+                if client.profile.version != Version::V5 && self.auditor.is_disk_full() =>
+            {
+                Ok(())
+            }
             CloseCause::ProtocolError(_)
             | CloseCause::ConnectRefused(_)
             | CloseCause::LimitReached(_)

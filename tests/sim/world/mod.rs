@@ -9,6 +9,7 @@ mod driver;
 mod host;
 mod rest;
 pub(crate) mod run;
+mod space;
 
 use crate::auditor::Auditor;
 use crate::client::act::draw_profile;
@@ -53,6 +54,8 @@ struct Node {
     connections: BTreeMap<ConnectionId, usize>,
     turn_planned: bool,
     timeout_planned: bool,
+    /// It knows that the disk is past its watermark.
+    knows_full: bool,
 }
 
 pub(crate) struct World {
@@ -206,6 +209,8 @@ impl World {
             Event::Disk { shard } => self.step_disk(shard),
             Event::Keeper { shard } => self.keep_segments(shard),
             Event::JournalRead { shard } => self.answer_read(shard),
+            Event::SpaceReport { shard } => self.report_space(shard),
+            Event::SpaceReturns => self.return_space(),
             Event::Restart => self.restart(),
         }
         self.open_doors();
@@ -279,5 +284,6 @@ fn new_node(seed: u64, start: u64, index: usize, swarm: &Swarm) -> Node {
         connections: BTreeMap::new(),
         turn_planned: false,
         timeout_planned: false,
+        knows_full: false,
     }
 }

@@ -126,6 +126,7 @@ impl World {
     fn run_with_faults(&mut self) {
         while self.goes_on() && self.clients.iter().any(|client| client.actions_left > 0) {
             self.step();
+            self.maybe_fill_disk();
             self.maybe_crash();
             if self.events > EVENTS_MAX {
                 self.fail("too many events".into());
@@ -135,6 +136,7 @@ impl World {
 
     fn begin_calm(&mut self) {
         self.calm = true;
+        self.return_space();
         self.trace.note(self.schedule.now(), format_args!("calm"));
         for connection in 0..self.network.len() {
             self.network[connection].client_read_planned = false;
