@@ -9,10 +9,6 @@ use std::collections::VecDeque;
 /// live one; the shard counts that as `retained_untracked`.
 const RENEWED_MAX: usize = 65_536;
 
-/// A moment in a connection's row of notes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
-pub struct NoteNumber(u64);
-
 /// Filters whose retained messages are due.
 #[derive(Debug)]
 pub struct OpenLookups {
@@ -23,9 +19,8 @@ pub struct OpenLookups {
     pub filter_count: usize,
     /// It goes on by itself in a later turn.
     pub is_listed: bool,
-    latest: NoteNumber,
-    /// Hash of a topic name -> the latest note about it.
-    renewed: Map<u64, NoteNumber>,
+    /// Hash of a topic name -> the last barrier that a live message with it came from behind.
+    renewed: Map<u64, u64>,
 }
 
 impl OpenLookups {
@@ -35,7 +30,6 @@ impl OpenLookups {
             begun: VecDeque::new(),
             filter_count: 0,
             is_listed: false,
-            latest: NoteNumber(0),
             renewed: map(seed),
         }
     }
@@ -50,29 +44,26 @@ impl OpenLookups {
         self.len() == 0
     }
 
-    #[must_use]
-    pub const fn latest_note(&self) -> NoteNumber {
-        self.latest
-    }
-
-    /// A live message took the place of the retained one of this topic. False: too many topics,
-    /// this one is not remembered.
-    pub fn note(&mut self, topic_hash: u64) -> bool {
-        self.latest.0 += 1;
-        let has_room = self.renewed.len() < RENEWED_MAX;
-        if has_room || self.renewed.contains_key(&topic_hash) {
-            self.renewed.insert(topic_hash, self.latest);
+    /// A live message that was published behind this barrier took the place of the retained one
+    /// of this topic. False: too many topics, this one is not remembered.
+    pub fn note(&mut self, topic_hash: u64, barrier: u64) -> bool {
+        if let Some(known) = self.renewed.get_mut(&topic_hash) {
+            *known = barrier.max(*known);
             return true;
         }
-        false
+        let has_room = self.renewed.len() < RENEWED_MAX;
+        if has_room {
+            self.renewed.insert(topic_hash, barrier);
+        }
+        has_room
     }
 
-    /// Was the topic renewed after that moment?
+    /// Was the topic renewed by a live message that was published behind the barrier?
     #[must_use]
-    pub fn is_renewed_since(&self, topic_hash: u64, since: NoteNumber) -> bool {
+    pub fn is_renewed_behind(&self, topic_hash: u64, barrier: u64) -> bool {
         self.renewed
             .get(&topic_hash)
-            .is_some_and(|note| *note > since)
+            .is_some_and(|noted| *noted >= barrier)
     }
 }
 
@@ -83,24 +74,23 @@ mod tests {
     #[test]
     fn a_topic_is_renewed_for_those_who_asked_before() {
         let mut lookups = OpenLookups::new(1);
-        let before = lookups.latest_note();
-        assert!(lookups.note(7));
-        let after = lookups.latest_note();
-        assert!(lookups.is_renewed_since(7, before));
-        assert!(!lookups.is_renewed_since(7, after));
-        assert!(!lookups.is_renewed_since(8, before));
+        assert!(lookups.note(7, 3));
+        assert!(lookups.is_renewed_behind(7, 3));
+        assert!(!lookups.is_renewed_behind(7, 4));
+        assert!(!lookups.is_renewed_behind(8, 3));
+        assert!(lookups.note(7, 2), "from a slower shard");
+        assert!(lookups.is_renewed_behind(7, 3));
     }
 
     #[test]
     fn notes_are_bounded_and_known_topics_go_on() {
         let mut lookups = OpenLookups::new(1);
         for hash in 0..RENEWED_MAX as u64 {
-            assert!(lookups.note(hash));
+            assert!(lookups.note(hash, 1));
         }
-        let now = lookups.latest_note();
-        assert!(!lookups.note(u64::MAX));
-        assert!(lookups.latest_note() > now);
-        assert!(lookups.note(3));
-        assert!(lookups.is_renewed_since(3, now));
+        assert!(!lookups.note(u64::MAX, 2));
+        assert!(!lookups.is_renewed_behind(u64::MAX, 1));
+        assert!(lookups.note(3, 2));
+        assert!(lookups.is_renewed_behind(3, 2));
     }
 }

@@ -15,8 +15,10 @@ use std::collections::VecDeque;
 pub(super) struct Barriers {
     collecting: Vec<PendingSubscribe>,
     waiting: VecDeque<Barrier>,
-    /// Number of the first one in `waiting`.
-    first_number: u64,
+    /// Number of the last one that all have answered; from 1. `waiting` follows it.
+    passed: u64,
+    /// The shard whose batch is being read.
+    reading: Option<ShardId>,
     /// Barriers of other shards that wait until our retained updates are with their owners.
     held: VecDeque<HeldBarrier>,
 }
@@ -39,6 +41,26 @@ struct HeldBarrier {
 }
 
 impl Barriers {
+    /// Number of the last one that is over.
+    pub(super) const fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Number of the last one that was sent.
+    fn begun(&self) -> u64 {
+        self.passed + self.waiting.len() as u64
+    }
+
+    /// A shard on its own waits for nobody.
+    pub(super) const fn pass_alone(&mut self) {
+        self.passed += 1;
+    }
+
+    /// What happens now is said by this shard, until the batch is over.
+    pub(super) const fn read(&mut self, source: Option<ShardId>) {
+        self.reading = source;
+    }
+
     /// It waits for the barrier of this turn.
     pub(super) fn push(&mut self, pending: PendingSubscribe) {
         self.collecting.push(pending);
@@ -56,7 +78,7 @@ impl Shard {
             return;
         }
         let subscribes = std::mem::take(&mut self.barriers.collecting);
-        let number = self.barriers.first_number + self.barriers.waiting.len() as u64;
+        let number = self.barriers.begun() + 1;
         let open = usize::from(self.shard_count) - 1;
         self.barriers
             .waiting
@@ -85,6 +107,22 @@ impl Shard {
             waits,
         });
         self.answer_barriers();
+        if !self.barriers.held.is_empty() {
+            self.links[source.index()].push(ShardMessage::BarrierSeen { number });
+        }
+    }
+
+    /// A shard has our barrier: what it says from now on was published behind it.
+    pub(super) fn on_barrier_seen(&mut self, source: ShardId, number: u64) {
+        self.links[source.index()].barrier_seen = number;
+    }
+
+    /// The last of our barriers that the live message being delivered was surely published behind.
+    pub(super) fn barrier_before_message(&self) -> u64 {
+        match self.barriers.reading {
+            Some(source) => self.links[source.index()].barrier_seen,
+            None => self.barriers.begun(),
+        }
     }
 
     /// Answers the barriers that wait for nothing any more, in the order of their coming.
@@ -108,8 +146,9 @@ impl Shard {
     }
 
     /// A shard has answered: SUBACKs leave when all have.
-    pub(super) fn on_barrier_reached(&mut self, now: Instant, number: u64) {
-        let Some(position) = number.checked_sub(self.barriers.first_number) else {
+    pub(super) fn on_barrier_reached(&mut self, now: Instant, source: ShardId, number: u64) {
+        self.on_barrier_seen(source, number);
+        let Some(position) = number.checked_sub(self.barriers.passed + 1) else {
             return;
         };
         let position = usize::try_from(position).unwrap_or(usize::MAX);
@@ -126,10 +165,12 @@ impl Shard {
             let Some(done) = self.barriers.waiting.pop_front() else {
                 return;
             };
-            self.barriers.first_number += 1;
+            self.barriers.passed += 1;
             for pending in done.subscribes {
                 self.finish_subscribe(now, pending);
             }
         }
+        // What is published here from now on is behind the second barrier of those that need one.
+        self.send_barrier();
     }
 }

@@ -13,7 +13,6 @@ use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::ProtocolError;
-use crate::connection::open_lookups::NoteNumber;
 use crate::topic::index::FilterId;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -58,8 +57,6 @@ pub(super) struct Progress {
     pub(super) lookups: WantedFilters,
     /// Those of them below `$SYS`, whose values are made for the subscriber.
     pub(super) sys: WantedFilters,
-    /// The last live message noted for the connection's lookups when the first was asked for.
-    pub(super) waits_since: Option<NoteNumber>,
     is_waiting: bool,
 }
 

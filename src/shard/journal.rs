@@ -475,6 +475,8 @@ impl Shard {
         while let Some(waiter) = self.journal.pop_due() {
             self.on_waited(now, waiter);
         }
+        // As in `on_barrier_reached`, for a SUBACK that waited.
+        self.send_barrier();
         self.finish_snapshot(was_synced);
         self.resume_journal();
         self.run_resumes(now);

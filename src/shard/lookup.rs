@@ -15,7 +15,7 @@ use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::SharedMessage;
-use crate::connection::open_lookups::{NoteNumber, OpenLookups};
+use crate::connection::open_lookups::OpenLookups;
 use crate::topic::names::FilterKind;
 use crate::topic::retained::Cursor;
 use std::collections::VecDeque;
@@ -66,8 +66,9 @@ struct Lookup {
     /// The last retained update of this shard that came live before: the question must not
     /// overtake it.
     behind_forward: u64,
-    /// Retained messages of topics that a live message renewed since then are not sent.
-    since: NoteNumber,
+    /// The barrier that it waited for. Retained messages of topics that a live message from behind
+    /// it renewed are not sent.
+    barrier: u64,
 }
 
 #[derive(Debug)]
@@ -128,8 +129,8 @@ impl Lookups {
 /// At the subscriber's shard.
 impl Shard {
     /// A SUBSCRIBE asks for the lookup of a filter, which begins behind its barrier: from now on
-    /// live messages are noted for it. Returns where the notes stand.
-    pub(super) fn expect_lookup(&mut self, id: ConnectionId) -> NoteNumber {
+    /// live messages are noted for it.
+    pub(super) fn expect_lookup(&mut self, id: ConnectionId) {
         let seed = self.lookups.seed;
         let Self {
             connections,
@@ -138,7 +139,7 @@ impl Shard {
         } = self;
         let connection = connections.get_named_mut(id.index, id.generation);
         let Some(connection) = connection else {
-            return NoteNumber::default();
+            return;
         };
         if let Some(session) = connection.session().and_then(|it| sessions.get_mut(it)) {
             session.retained_lookups += 1;
@@ -147,7 +148,6 @@ impl Shard {
             .lookups
             .get_or_insert_with(|| Box::new(OpenLookups::new(seed)));
         open.filter_count += 1;
-        open.latest_note()
     }
 
     /// Puts what a SUBSCRIBE expects at the end of its connection's list.
@@ -155,6 +155,7 @@ impl Shard {
         let Some(first) = wanted.first() else { return };
         let sources = self.lookup_sources(first);
         let behind_forward = self.forwards.last_retained_update();
+        let barrier = self.barriers.passed();
         let number = self.lookups.last_number + 1;
         let Some(connection) = self.connection_mut(id) else {
             return;
@@ -171,7 +172,7 @@ impl Shard {
             cursor: None,
             asked: false,
             behind_forward,
-            since: open.latest_note(),
+            barrier,
         };
         self.lookups.last_number = number;
         self.lookups.active.insert(number, lookup);
@@ -261,13 +262,13 @@ impl Shard {
         current.is_some_and(|(_, it)| it.generation() == first.subscription.generation())
     }
 
-    /// A live message took the place of the retained one after the lookup began.
+    /// A live message from behind the lookup's barrier took the place of the retained one.
     fn is_renewed(&self, lookup: &Lookup, message: &SharedMessage) -> bool {
         let open = self
             .connection(lookup.connection)
             .and_then(|connection| connection.lookups.as_ref());
         let hash = self.home_key.hash(message.topic_name_bytes());
-        open.is_some_and(|open| open.is_renewed_since(hash, lookup.since))
+        open.is_some_and(|open| open.is_renewed_behind(hash, lookup.barrier))
     }
 
     fn ask(&mut self, number: u64, source: ShardId) {
@@ -394,6 +395,7 @@ impl Shard {
     /// not count: it leaves the retained one in force, which is still due [MQTT-3.3.1-9].
     pub(super) fn note_for_lookups(&mut self, session: u32, message: &SharedMessage) {
         let hash = self.home_key.hash(message.topic_name_bytes());
+        let barrier = self.barrier_before_message();
         let Self {
             sessions,
             connections,
@@ -407,7 +409,7 @@ impl Shard {
         let Some(open) = connection.and_then(|connection| connection.lookups.as_mut()) else {
             return;
         };
-        if !open.note(hash) {
+        if !open.note(hash, barrier) {
             counters.retained_untracked += 1;
         }
     }

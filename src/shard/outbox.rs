@@ -57,6 +57,8 @@ pub(super) struct Link {
     told_pressed: bool,
     /// Number of the last retained update put on this link.
     pub(super) last_retained_update: u64,
+    /// Number of our last barrier that the peer has seen.
+    pub(super) barrier_seen: u64,
 }
 
 impl Link {

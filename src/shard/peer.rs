@@ -24,11 +24,13 @@ impl Shard {
         let mut messages = batch.take_messages();
         let count = messages.len() as u64;
         let mut number = self.links[source.index()].on_arrived(count);
+        self.barriers.read(Some(source));
         for message in messages.drain(..) {
             number += 1;
             self.journal.begin_group(now);
             self.on_peer_message(now, source, batch, message, number);
         }
+        self.barriers.read(None);
         self.accept_messages(source, before, count, batch.wants_acceptance);
         batch.clear(messages);
     }
@@ -110,7 +112,10 @@ impl Shard {
             ShardMessage::Recovered => {
                 self.awaited_peers = self.awaited_peers.saturating_sub(1);
             }
-            ShardMessage::BarrierReached { number } => self.on_barrier_reached(now, number),
+            ShardMessage::BarrierSeen { number } => self.on_barrier_seen(source, number),
+            ShardMessage::BarrierReached { number } => {
+                self.on_barrier_reached(now, source, number);
+            }
             ShardMessage::ReportQuery => self.on_report_query(source),
             ShardMessage::Report(report) => self.on_report(now, source, *report),
             ShardMessage::RetainedQuery(query) => self.on_retained_query(source, query),

@@ -83,6 +83,10 @@ pub(super) enum ShardMessage {
     BarrierReached {
         number: u64,
     },
+    /// Said at once when the answer has to wait.
+    BarrierSeen {
+        number: u64,
+    },
     /// Say [`Self::Report`].
     ReportQuery,
     Report(Box<Report>),

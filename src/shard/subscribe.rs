@@ -15,7 +15,6 @@ use crate::codec::{
     PacketId, ProtocolError, ProtocolVersion, QosLevel, ReasonCode, RetainHandling, Subscribe,
     SubscribeFilter, SubscriptionOptions, Unsubscribe,
 };
-use crate::connection::open_lookups::NoteNumber;
 use crate::journal::Record;
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
 use smallvec::SmallVec;
@@ -35,8 +34,6 @@ pub(super) struct PendingSubscribe {
     lookups: WantedFilters,
     /// Of topics that are made for the subscriber instead of looked up.
     sys: WantedFilters,
-    /// The last live message noted for the connection's lookups when the wait began.
-    waits_since: NoteNumber,
 }
 
 #[derive(Debug)]
@@ -94,7 +91,6 @@ impl Shard {
             connection: id,
             sub_ack: Some(sub_ack),
             sequence: self.sequence_of(session),
-            waits_since: progress.waits_since.unwrap_or_default(),
             lookups: progress.lookups,
             sys: progress.sys,
         };
@@ -269,8 +265,7 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         if wants_retained {
-            let note = self.expect_lookup(id);
-            progress.waits_since.get_or_insert(note);
+            self.expect_lookup(id);
             progress.want(Wanted {
                 filter: filter.topic_filter,
                 kind,
@@ -352,30 +347,26 @@ impl Shard {
                 return Flow::Closed;
             }
             self.begin_sys(now, id, std::mem::take(&mut pending.sys));
-            if self.is_outdated(&pending) {
-                self.barriers.push(pending);
-                return Flow::Done;
-            }
+            return self.await_lookups(now, pending);
         }
         self.begin_lookups(id, pending.lookups);
         self.advance_lookup(id);
         Flow::Done
     }
 
-    /// A live message took a retained one's place while the SUBSCRIBE waited. Its owner may not
-    /// know it yet, and a still newer one may not have been forwarded here, so the live message
-    /// can't be trusted to be the last word: the lookups wait for one more barrier, behind which
-    /// the owner is as new as what was delivered, and everything newer is forwarded. A single shard
-    /// is its own owner, and as new as can be.
-    fn is_outdated(&self, pending: &PendingSubscribe) -> bool {
-        if self.shard_count == 1 {
-            return false;
+    /// Behind the first barrier everything newer is forwarded, and what was not is with its owner.
+    /// The lookups wait for a second one: a live message from behind it is newer than all that was
+    /// not forwarded, and of one from before it the owner knows. A single shard is its own owner.
+    fn await_lookups(&mut self, now: Instant, pending: PendingSubscribe) -> Flow {
+        if pending.lookups.is_empty() {
+            return Flow::Done;
         }
-        let lookups = self
-            .connection(pending.connection)
-            .and_then(|connection| connection.lookups.as_ref());
-        let latest = lookups.map(|lookups| lookups.latest_note());
-        !pending.lookups.is_empty() && latest.is_some_and(|note| note > pending.waits_since)
+        if self.shard_count == 1 {
+            self.barriers.pass_alone();
+            return self.finish_subscribe(now, pending);
+        }
+        self.barriers.push(pending);
+        Flow::Done
     }
 
     pub(super) fn on_unsubscribe(

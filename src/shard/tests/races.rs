@@ -1,6 +1,6 @@
 //! Orders of events between shards that are rare by chance.
 
-use super::cluster::{Cluster, publish, subscribe, unsubscribe};
+use super::cluster::{Client, Cluster, Held, publish, subscribe, unsubscribe};
 
 const PUB_REC: [u8; 4] = [0x50, 2, 0, 7];
 const NOTHING: [u8; 0] = [];
@@ -210,4 +210,164 @@ fn shared_messages_are_spread_over_members_of_all_shards() {
         received.iter().all(|share| *share > ROUNDS / 2),
         "{received:?}"
     );
+}
+
+/// Four shards with a part each in a race for one topic.
+struct Race {
+    cluster: Cluster,
+    topic_name: String,
+    subscriber: Client,
+    first: Client,
+    second: Client,
+}
+
+const SUBSCRIBER: usize = 0;
+const OWNER: usize = 1;
+const FIRST: usize = 2;
+const SECOND: usize = 3;
+
+impl Race {
+    fn new() -> Self {
+        let mut cluster = Cluster::new(4);
+        Self {
+            topic_name: cluster.text_at(OWNER, "t"),
+            subscriber: cluster.connect(SUBSCRIBER, "subscriber"),
+            first: cluster.connect(FIRST, "first"),
+            second: cluster.connect(SECOND, "second"),
+            cluster,
+        }
+    }
+
+    /// A retained message to the topic, and what is on its way then.
+    fn publish(&mut self, client: Client, payload: &str) -> Vec<Held> {
+        let shard = if client == self.first { FIRST } else { SECOND };
+        self.cluster
+            .feed(client, &publish(1, &self.topic_name, payload));
+        self.cluster.hold(shard)
+    }
+
+    /// All that a shard has to say arrives.
+    fn carry(&mut self, from: usize) {
+        let mut held = self.cluster.hold(from);
+        self.deliver(&mut held, &[SUBSCRIBER, OWNER, FIRST, SECOND]);
+    }
+
+    fn deliver(&mut self, held: &mut Vec<Held>, shards: &[usize]) {
+        for shard in shards {
+            self.cluster.deliver(held, *shard);
+        }
+    }
+
+    fn subscribe(&mut self) -> Vec<Held> {
+        let subscribe = subscribe(&self.topic_name, 0);
+        self.cluster.feed(self.subscriber, &subscribe);
+        self.cluster.hold(SUBSCRIBER)
+    }
+
+    fn received(&mut self) -> Vec<u8> {
+        self.cluster.received(self.subscriber)
+    }
+
+    fn live(&self, payload: &str) -> Vec<u8> {
+        publish(0, &self.topic_name, payload)
+    }
+
+    /// "old" is retained and came live before the SUBACK; returns the barrier behind it.
+    fn up_to_the_second_barrier(&mut self) -> Vec<Held> {
+        let mut barrier = self.subscribe();
+        self.cluster.deliver(&mut barrier, FIRST);
+        let mut old = self.publish(self.first, "old");
+        self.deliver(&mut old, &[SUBSCRIBER, OWNER]);
+        self.deliver(&mut barrier, &[OWNER, SECOND]);
+        self.carry(OWNER);
+        self.carry(FIRST);
+        self.carry(SECOND);
+        let expected = [self.live("old"), SUB_ACK_0.to_vec()].concat();
+        assert_eq!(self.received(), expected);
+        self.cluster.hold(SUBSCRIBER)
+    }
+
+    /// The barrier has passed; the owner knows nothing newer than "old" when it is asked.
+    fn look_up(&mut self) {
+        self.carry(SUBSCRIBER);
+        self.cluster.run_slices(OWNER);
+        self.carry(OWNER);
+    }
+}
+
+/// The second publisher's message, which was not forwarded, reaches the owner after the first
+/// one's, whose live copy reaches the subscriber after the SUBACK: what came live is not what is
+/// retained, and the lookup's answer is not older [MQTT-3.3.1-9].
+#[test]
+fn live_message_does_not_hide_a_retained_one_that_took_its_place() {
+    let mut race = Race::new();
+    let mut retained = race.publish(race.second, "retained");
+    let mut barrier = race.subscribe();
+    race.cluster.deliver(&mut barrier, FIRST);
+    race.carry(FIRST);
+    let mut live = race.publish(race.first, "live");
+    race.cluster.deliver(&mut live, OWNER);
+    race.cluster.deliver(&mut retained, OWNER);
+    race.deliver(&mut barrier, &[OWNER, SECOND]);
+    race.carry(OWNER);
+    race.carry(SECOND);
+    assert_eq!(race.received(), SUB_ACK_0);
+
+    let mut from_subscriber = race.cluster.hold(SUBSCRIBER);
+    race.cluster.deliver(&mut from_subscriber, OWNER);
+    race.cluster.run_slices(OWNER);
+    let mut from_owner = race.cluster.hold(OWNER);
+    race.cluster.deliver(&mut live, SUBSCRIBER);
+    assert_eq!(race.received(), race.live("live"));
+    race.cluster.deliver(&mut from_owner, SUBSCRIBER);
+    race.deliver(&mut from_subscriber, &[FIRST, SECOND]);
+    race.cluster.settle();
+    let expected = publish(1, &race.topic_name, "retained");
+    assert_eq!(race.received(), expected);
+}
+
+/// A live message that was published behind its shard's part of the barrier comes before the
+/// barrier has passed: its update may reach the owner after the question.
+#[test]
+fn retained_message_does_not_follow_a_live_one_that_came_during_the_barrier() {
+    let mut race = Race::new();
+    let mut barrier = race.up_to_the_second_barrier();
+    race.cluster.deliver(&mut barrier, FIRST);
+    race.carry(FIRST);
+    let mut new = race.publish(race.first, "new");
+    race.cluster.deliver(&mut new, SUBSCRIBER);
+    assert_eq!(race.received(), race.live("new"));
+
+    race.deliver(&mut barrier, &[OWNER, SECOND]);
+    race.carry(OWNER);
+    race.carry(SECOND);
+    race.look_up();
+    race.cluster.deliver(&mut new, OWNER);
+    race.cluster.settle();
+    assert_eq!(race.received(), NOTHING);
+}
+
+/// The same when the shard can't answer the barrier yet, because of another topic's update.
+#[test]
+fn retained_message_does_not_follow_a_live_one_that_came_before_a_late_answer() {
+    let mut race = Race::new();
+    let mut barrier = race.up_to_the_second_barrier();
+    let other_topic = race.cluster.text_at(OWNER, "other");
+    let update = publish(1, &other_topic, "x");
+    race.cluster.feed(race.first, &update);
+    let mut update = race.cluster.hold(FIRST);
+    race.cluster.deliver(&mut barrier, FIRST);
+    let mut new = race.publish(race.first, "new");
+    race.cluster.deliver(&mut new, SUBSCRIBER);
+    assert_eq!(race.received(), race.live("new"));
+
+    race.cluster.deliver(&mut update, OWNER);
+    race.deliver(&mut barrier, &[OWNER, SECOND]);
+    race.carry(OWNER);
+    race.carry(FIRST);
+    race.carry(SECOND);
+    race.look_up();
+    race.cluster.deliver(&mut new, OWNER);
+    race.cluster.settle();
+    assert_eq!(race.received(), NOTHING);
 }
