@@ -74,10 +74,15 @@ impl Segments {
         self.events.pop_front()
     }
 
-    pub(super) fn add_live(&mut self, number: u32, bytes: u32) {
-        if let Some(segment) = self.find(number) {
-            segment.live_bytes += u64::from(bytes);
-        }
+    /// False: the segment was given up.
+    pub(super) fn add_live(&mut self, number: u32, bytes: u32) -> bool {
+        let Some(segment) = self.find(number) else {
+            return false;
+        };
+        segment.live_bytes += u64::from(bytes);
+        // A snapshot under way must not give it up: what needs the body now is not in the snapshot.
+        segment.was_dead = false;
+        true
     }
 
     pub(super) fn remove_live(&mut self, number: u32, bytes: u32) {
@@ -134,5 +139,37 @@ impl Segments {
             }
             !is_free
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three segments of an earlier run, without bodies.
+    fn segments() -> Segments {
+        let mut segments = Segments::default();
+        (1..=3).for_each(|number| segments.add_recovered(number));
+        segments
+    }
+
+    #[test]
+    fn segment_that_is_needed_again_survives_the_snapshot_under_way() {
+        let mut segments = segments();
+        segments.on_snapshot_begin();
+        assert!(segments.add_live(2, 10));
+        segments.on_snapshot_durable(3);
+        assert_eq!(segments.poll(), Some(SegmentEvent::Free(1)));
+        assert_eq!(segments.poll(), None);
+        assert_eq!(segments.live_bytes(2), 10);
+    }
+
+    #[test]
+    fn segment_that_was_given_up_takes_no_needs() {
+        let mut segments = segments();
+        segments.on_snapshot_begin();
+        segments.on_snapshot_durable(3);
+        assert!(!segments.add_live(2, 10));
+        assert!(segments.add_live(3, 10));
     }
 }

@@ -368,9 +368,10 @@ impl Writer {
 
 /// What is needed of earlier segments.
 impl Writer {
-    /// A body at this place is needed from now on.
-    pub fn add_live(&mut self, place: Place, bytes: u32) {
-        self.segments.add_live(place.segment(), bytes);
+    /// A body at this place is needed from now on. False: nobody needed it for so long that it is
+    /// gone.
+    pub fn add_live(&mut self, place: Place, bytes: u32) -> bool {
+        self.segments.add_live(place.segment(), bytes)
     }
 
     /// And from now on not any more.

@@ -253,14 +253,10 @@ impl Journal {
         let stored = message.stored();
         let holders = stored.holders.get();
         stored.holders.set(holders + 1);
-        let place = match Place::from_u64(stored.place.get()) {
-            Some(place) => {
-                if holders == 0 {
-                    active.writer.add_live(place, bytes);
-                }
-                place
-            }
-            None => active.write_body(message),
+        let known = Place::from_u64(stored.place.get());
+        let place = match known {
+            Some(place) if holders > 0 || active.writer.add_live(place, bytes) => place,
+            _ => active.write_body(message),
         };
         Some((place, bytes))
     }

@@ -1,6 +1,7 @@
 //! Whose acknowledgements wait for the disk.
 
 use super::cluster::{Client, Cluster, publish, publish_as, subscribe};
+use crate::codec::{ForwardableRuns, MessageParts, QosLevel};
 use crate::config::limits::{DurabilityAck, Limits, ListenerLimits};
 use crate::shard::interface::ReadVerdict;
 
@@ -72,11 +73,11 @@ fn pair() -> (Cluster, Client, String) {
 fn settle_with_disks(cluster: &mut Cluster) {
     for _ in 0..4 {
         cluster.settle();
-        for shard in 0..2 {
+        for shard in 0..cluster.shards.len() {
             cluster.write_journal(shard);
         }
     }
-    (0..2).for_each(|shard| drop(cluster.sent(shard)));
+    (0..cluster.shards.len()).for_each(|shard| drop(cluster.sent(shard)));
 }
 
 /// A QoS 2 message travels when it is durable; what its client sends next follows it.
@@ -117,4 +118,45 @@ fn lookup_does_not_overtake_a_retained_update_that_waits_for_the_disk() {
     let of_reader = sent.iter().filter(|(to, _)| *to == reader);
     let bytes: Vec<u8> = of_reader.flat_map(|(_, bytes)| bytes.clone()).collect();
     assert_eq!(bytes, retained, "{}", bytes.escape_ascii());
+}
+
+/// A queue had only its place, and has let it go; the message lives on where it needs no journal.
+/// The next queue that is journalled must not refer to a segment that was given up meanwhile.
+#[test]
+fn body_is_written_again_when_its_segment_was_given_up() {
+    let mut cluster = Cluster::with_limits(1, &|limits| {
+        limits.durability.ack = DurabilityAck::Disk;
+        limits.packet_bytes_max = 200 << 10;
+        limits.durability.segment_bytes = 1 << 20;
+    });
+    cluster.start_journals();
+    let publisher = cluster.open(0, "publisher", 4, false);
+    settle_with_disks(&mut cluster);
+    let shard = &mut cluster.shards[0];
+    let message = shard.messages.make(&MessageParts {
+        topic_name: b"t",
+        properties: ForwardableRuns::default(),
+        payload: b"x",
+        qos: QosLevel::AtLeastOnce,
+        retain: false,
+        expires_at: None,
+    });
+    let (place, bytes) = shard.journal.hold(&message).unwrap();
+    assert_eq!(shard.journal.leave_on_disk(&message), Some(place));
+    shard.journal.writer().unwrap().remove_live(place, bytes);
+    let payload = "x".repeat(100 << 10);
+    for packet_id in 1..=50 {
+        let packet = publish_as(packet_id, 0x03, "retained", &payload);
+        cluster.feed(publisher, &packet);
+        settle_with_disks(&mut cluster);
+    }
+    for _ in 0..2 {
+        cluster.shards[0].begin_snapshot();
+        settle_with_disks(&mut cluster);
+    }
+    let shard = &mut cluster.shards[0];
+    let (again, _) = shard.journal.hold(&message).unwrap();
+    assert!(again.segment() > place.segment(), "{again:?} {place:?}");
+    shard.journal.let_go(&message);
+    shard.messages.release(message);
 }
