@@ -1,11 +1,11 @@
 //! Worlds with disks, in which the process ends over and over.
 //!
 //! `SIM_CRASH_SEED=7 cargo test --test sim crash` replays one world, `SIM_CRASH_WORLDS=2000`
-//! searches new ones from `SIM_CRASH_FIRST` on.
+//! searches new ones from `SIM_CRASH_FIRST` on; it ends after `SIM_FAILURES=10`.
 
 use crate::world::run::{Outcome, run_crashing};
 use crate::world::{Sabotage, Tally};
-use crate::{number, shards};
+use crate::{failures_max, number, shards};
 use std::env::var;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -98,10 +98,13 @@ fn fresh_crashes_lose_nothing_acknowledged() {
     let mut tally = Tally::default();
     let mut failures = Vec::new();
     for index in 0..worlds {
+        if failures.len() == failures_max() {
+            break;
+        }
         let outcome = run_crashing(first.wrapping_add(index), shards(), None, None);
         add(&mut tally, &outcome.tally);
         if let Some(failure) = outcome.failure {
-            eprintln!("{}", crate::what(&failure));
+            eprintln!("world {}: {}", index + 1, crate::what(&failure));
             failures.push(failure);
         }
     }

@@ -65,6 +65,10 @@ fn shards() -> Option<u16> {
     number("SIM_SHARDS").map(|count| count as u16)
 }
 
+fn failures_max() -> usize {
+    number("SIM_FAILURES").unwrap_or(FAILURES_MAX) as usize
+}
+
 fn check(seed: u64, shard_count: Option<u16>) -> Outcome {
     let outcome = run(seed, shards().or(shard_count), None);
     if let Some(failure) = &outcome.failure {
@@ -109,12 +113,11 @@ fn fresh_worlds_keep_their_promises() {
     eprintln!("fresh seeds from {first}");
     let least = number("SIM_WORLDS").unwrap_or(FRESH);
     let minutes = number("SIM_MINUTES").unwrap_or(0);
-    let failures_max = number("SIM_FAILURES").unwrap_or(FAILURES_MAX) as usize;
     let begin = Instant::now();
     let end = begin + Duration::from_secs(60 * minutes);
     let (mut worlds, mut events) = (0, 0);
     let mut failures: Vec<String> = Vec::new();
-    while (worlds < least || Instant::now() < end) && failures.len() < failures_max {
+    while (worlds < least || Instant::now() < end) && failures.len() < failures_max() {
         let outcome = run(first.wrapping_add(worlds), shards(), None);
         worlds += 1;
         events += outcome.events;

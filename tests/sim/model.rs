@@ -21,6 +21,11 @@ pub(crate) struct Message {
     pub(crate) resent: bool,
     /// When the publisher knew that the broker has it (PUBACK, PUBREC).
     pub(crate) accepted: Option<Instant>,
+    /// Its publisher would hear that some session's queue has no room for it: not in 3.x, and not
+    /// of a will.
+    pub(crate) hears_refusal: bool,
+    /// PUBACK or PUBREC said so.
+    pub(crate) refused: bool,
     /// QoS 0: the broker answered something that was sent later on the same connection.
     pub(crate) processed: bool,
 }

@@ -63,6 +63,9 @@ pub(crate) enum Theme {
     Ordinary,
     /// Retained messages and their new subscribers meet on slow links.
     RetainedRaces,
+    /// Updates of retained messages are late at their owner; each topic is published, subscribed
+    /// and unsubscribed rarely.
+    LateUpdates,
     /// Connections replace each other.
     Takeovers,
     /// More topics than aliases.
@@ -214,8 +217,9 @@ impl Swarm {
             1 => self.take_over_often(random),
             2 => self.use_up_aliases(random),
             3 => self.shrink_windows(),
-            4 => self.narrow(),
+            4 => self.narrow(random),
             5 | 6 => self.share(random),
+            7 => self.let_updates_be_late(random),
             _ => {}
         }
     }
@@ -262,6 +266,30 @@ impl Swarm {
             slow_link: *one_of(&[0, 1_000, 4_000], random),
             ..Faults::default()
         };
+    }
+
+    /// Hardly anything else is published that would make up for what a subscriber missed.
+    fn let_updates_be_late(&mut self, random: &mut Random) {
+        self.let_retained_race(random);
+        self.theme = Theme::LateUpdates;
+        self.habits = Habits {
+            publish: 35,
+            subscribe: 35,
+            unsubscribe: 30,
+            disconnect: 0,
+            take_over: 0,
+            ping: 0,
+            retain: 4,
+        };
+        self.shard_count = *one_of(&[3, 4, 5], random);
+        self.client_count = 5 + random.below(5) as usize;
+        self.rounds = 30;
+        self.actions = 2 + random.below(4) as usize;
+        self.topic_count = 2 + random.below(6) as usize;
+        self.link_delay_us = *one_of(&[5_000, 20_000], random);
+        self.pace_us = 20_000;
+        self.features.wildcards = false;
+        self.faults.slow_link = *one_of(&[1_000, 4_000], random);
     }
 
     fn take_over_often(&mut self, random: &mut Random) {
@@ -332,11 +360,15 @@ impl Swarm {
     }
 
     /// A connection that vanished would keep its place for ever.
-    fn narrow(&mut self) {
+    fn narrow(&mut self, random: &mut Random) {
         self.theme = Theme::Narrow;
         self.rude_count = 3;
         self.features.retained = true;
         self.faults.vanish = 0;
+        if random.chance(1, 2) {
+            self.limits.queue_full = QueueFullPolicy::Reject;
+            self.limits.queued_messages_max = *one_of(&[1, 2, 8, 30], random);
+        }
     }
 }
 
@@ -357,6 +389,11 @@ impl Swarm {
     /// Large enough to be split and shared, small enough not to choke the network of this world.
     pub(crate) fn payload_bytes_max(&self) -> u64 {
         (20 * self.down_bytes_max as u64).clamp(2_500, 20_000)
+    }
+
+    /// Publishers that speak 5.0 hear of it when a session's queue has no room.
+    pub(crate) fn rejects(&self) -> bool {
+        self.limits.queue_full == QueueFullPolicy::Reject
     }
 
     /// No session's queue can reach its limit.

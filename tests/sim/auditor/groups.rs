@@ -103,6 +103,8 @@ mod tests {
             first_sent: at(20),
             transmissions: 1,
             resent: false,
+            hears_refusal: true,
+            refused: false,
             accepted: Some(at(30)),
             processed: false,
         });

@@ -94,6 +94,8 @@ pub(crate) struct Auditor {
     /// QoS 2 waits for the disk between shards, so that a publisher's QoS 0 and 1 overtake it.
     pub(crate) has_disks: bool,
     pub(crate) deliveries: u64,
+    /// Messages that some session had no room for, as their publishers were told.
+    pub(crate) refusals: u64,
     /// Deliveries with QoS 1 or more so far; every so manyth is overlooked on purpose.
     reliable: u64,
     pub(crate) overlooked: Option<u64>,
@@ -113,6 +115,7 @@ impl Auditor {
             full: Vec::new(),
             has_disks: false,
             deliveries: 0,
+            refusals: 0,
             reliable: 0,
             overlooked: None,
         }
@@ -297,6 +300,14 @@ impl Auditor {
     pub(crate) fn on_accepted(&mut self, message: u32, now: Instant) {
         if let Some(message) = self.message_mut(message) {
             message.accepted.get_or_insert(now);
+        }
+    }
+
+    /// PUBACK or PUBREC said that not every session had room for it; the others have it.
+    pub(crate) fn on_refused(&mut self, message: u32) {
+        self.refusals += 1;
+        if let Some(message) = self.message_mut(message) {
+            message.refused = true;
         }
     }
 

@@ -37,11 +37,29 @@ impl Auditor {
     /// QoS 0 messages count when their identifier is at least `probes`. Returns how many
     /// deliveries were required.
     pub(crate) fn check_complete(&self, probes: u32, faults: &mut Vec<String>) -> u64 {
+        let least_qos = |id: u32, _: &Message| Some(if id >= probes { 0 } else { 1 });
+        self.check_required(least_qos, faults)
+    }
+
+    /// The same where queues may refuse: what is missing there is what a publisher was told of. A
+    /// message that was sent again may have been refused without its publisher hearing it.
+    pub(crate) fn check_complete_unless_refused(&self, faults: &mut Vec<String>) -> u64 {
+        let is_promised = |it: &Message| it.hears_refusal && !it.refused && it.transmissions == 1;
+        let least_qos = |_, message: &Message| is_promised(message).then_some(1);
+        self.check_required(least_qos, faults)
+    }
+
+    /// `least_qos`: from which QoS on a message counts; `None`: it does not.
+    fn check_required(
+        &self,
+        least_qos: impl Fn(u32, &Message) -> Option<u8>,
+        faults: &mut Vec<String>,
+    ) -> u64 {
         let mut required = 0;
         for (client, receiver) in self.receivers.iter().enumerate() {
             for (id, message) in self.messages() {
-                let least = if id >= probes { 0 } else { 1 };
-                if !receiver.must_have(client, message, least) {
+                let least = least_qos(id, message);
+                if !least.is_some_and(|least| receiver.must_have(client, message, least)) {
                     continue;
                 }
                 required += 1;

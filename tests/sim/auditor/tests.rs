@@ -33,6 +33,8 @@ fn scene(messages: u32) -> Auditor {
             first_sent: at(20),
             transmissions: 1,
             resent: false,
+            hears_refusal: true,
+            refused: false,
             accepted: Some(at(30)),
             processed: false,
         });

@@ -122,6 +122,9 @@ impl Client {
         let features = &context.swarm.features;
         let random = &mut *context.random;
         let mut qos = random.below(u64::from(features.qos_max) + 1) as u8;
+        if context.swarm.theme == Theme::LateUpdates {
+            qos = qos.max(1);
+        }
         if qos > 0 && !self.has_window() {
             qos = 0;
         }
@@ -198,7 +201,11 @@ impl Client {
         let qos = random.below(u64::from(features.qos_max) + 1) as u8;
         Filter {
             filter,
-            qos: group.map_or(qos, |group| group.qos),
+            qos: match group {
+                Some(group) => group.qos,
+                None if context.swarm.theme == Theme::LateUpdates => qos.max(1),
+                None => qos,
+            },
             // [MQTT-3.8.3-4]
             no_local: features.no_local && random.chance(1, 3) && group.is_none(),
             retain_as_published: features.retain_as_published && random.chance(1, 2),

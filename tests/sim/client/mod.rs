@@ -264,6 +264,8 @@ impl Client {
             first_sent: context.now,
             transmissions: 1,
             resent: false,
+            hears_refusal: false,
+            refused: false,
             accepted: None,
             processed: false,
         });

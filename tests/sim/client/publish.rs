@@ -3,9 +3,9 @@
 
 use super::{Client, Context, Live};
 use crate::model::{Message, PAYLOAD_BYTES_MIN, payload};
-use crate::wire::{AckKind, Publish, encode};
+use crate::wire::{AckKind, Publish, Version, encode};
 
-/// The broker's disk is full.
+/// The broker's disk is full, or some session's queue.
 const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// A QoS 1 or 2 message that the broker has not completed.
@@ -73,6 +73,8 @@ impl Client {
             transmissions: 1,
             resent: false,
             accepted: None,
+            hears_refusal: self.v5(),
+            refused: false,
             processed: false,
         });
         if wanted.qos == 0 {
@@ -152,8 +154,10 @@ impl Client {
                 self.send_release(context, outgoing.packet_id);
                 continue;
             }
+            // A copy that was refused, which the client did not hear, is over: the next one is new.
+            let is_new = outgoing.qos == 1 || context.swarm.rejects();
             if let Some(message) = context.auditor.message_mut(outgoing.message) {
-                message.transmissions += u32::from(outgoing.qos == 1);
+                message.transmissions += u32::from(is_new);
                 message.resent = true;
             }
             self.send_publish(context, outgoing.message, Some(outgoing.packet_id), true);
@@ -185,15 +189,17 @@ impl Client {
         let Some(live) = &mut self.live else {
             return Ok(());
         };
+        let is_over_quota = code == QUOTA_EXCEEDED && kind != AckKind::PubComp;
+        let has_no_room =
+            is_over_quota && self.profile.version == Version::V5 && context.swarm.rejects();
         let expected = match kind {
             // Our PUBREL was sent again; the broker may have forgotten the message already.
             AckKind::PubComp if live.session_present => 0x92,
             AckKind::PubComp => 0,
             _ => 0x10,
         };
-        let is_refused = code == QUOTA_EXCEEDED
-            && kind != AckKind::PubComp
-            && context.auditor.was_disk_full_since(live.connect_sent);
+        let disk_is_full = is_over_quota && context.auditor.was_disk_full_since(live.connect_sent);
+        let is_refused = has_no_room || disk_is_full;
         if code != 0 && code != expected && !is_refused {
             return Err(format!("{kind:?} {packet_id} with code {code:#04x}"));
         }
@@ -212,10 +218,14 @@ impl Client {
             return Err(format!("{kind:?} for {outgoing:?}"));
         }
         if kind != AckKind::PubComp {
-            if !is_refused {
+            // Who has room for it has it.
+            if !disk_is_full {
                 context.auditor.on_accepted(outgoing.message, context.now);
             }
             live.confirm(outgoing.order, context.auditor);
+        }
+        if has_no_room {
+            context.auditor.on_refused(outgoing.message);
         }
         // PUBREC with an error ends the exchange [MQTT-4.3.3-9].
         if kind == AckKind::PubRec && !is_refused {

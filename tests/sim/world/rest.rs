@@ -1,6 +1,7 @@
 //! When has the world come to rest, and what must be true then?
 
 use super::{Node, SCRIPTED, World};
+use crate::auditor::Auditor;
 use crate::client::act::topics;
 use crate::client::publish::Wanted;
 use crate::network::Place;
@@ -76,7 +77,15 @@ impl World {
             if self.swarm.is_lossless() {
                 self.fail(format!("{} messages dropped", counters.drops_queue_full));
             }
+            if self.swarm.rejects() {
+                self.fail_if_missing(|auditor, missing| {
+                    auditor.check_complete_unless_refused(missing)
+                });
+            }
             return;
+        }
+        if self.auditor.refusals > 0 {
+            self.fail("a message was refused although every queue had room".into());
         }
         self.fail_if_incomplete(u32::MAX);
         self.check_groups();
@@ -103,8 +112,12 @@ impl World {
     }
 
     fn fail_if_incomplete(&mut self, probes: u32) {
+        self.fail_if_missing(|auditor, missing| auditor.check_complete(probes, missing));
+    }
+
+    fn fail_if_missing(&mut self, check: impl FnOnce(&Auditor, &mut Vec<String>) -> u64) {
         let mut missing = Vec::new();
-        self.required += self.auditor.check_complete(probes, &mut missing);
+        self.required += check(&self.auditor, &mut missing);
         if let Some(first) = missing.first() {
             self.fail(format!("{first} ({} missing in all)", missing.len()));
         }
