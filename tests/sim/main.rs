@@ -48,6 +48,19 @@ const FIXED: &[(u64, Option<u16>, &str)] = &[
         None,
         "a live message without RETAIN hid the retained one from a new subscriber",
     ),
+    (
+        3_071,
+        None,
+        "a lookup went on for a later subscription with the same filter",
+    ),
+    (5_085, None, "the same"),
+    (5_280, None, "the same"),
+    (5_355, None, "the same"),
+    (
+        4_187,
+        Some(3),
+        "a retained message followed a newer live one that came before the SUBACK",
+    ),
 ];
 
 /// Worlds of consecutive seeds that are always tried.
