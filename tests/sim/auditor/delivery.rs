@@ -191,7 +191,8 @@ impl Case<'_> {
         let kept = lossless && got > 0 && taken;
         let is_new_again = self.may_be_undone || self.may_be_refused;
         let came_once = match self.message.qos {
-            2 => !(self.message.resent && is_new_again),
+            // Where queues refuse, a copy sent again may be a new message (decision 0009).
+            2 => self.message.transmissions == 1 && !(self.message.resent && is_new_again),
             _ => self.message.transmissions == 1,
         };
         came_once || kept && self.sure().any(first_copy)
