@@ -114,7 +114,8 @@ impl Shard {
 
     /// A shard has our barrier: what it says from now on was published behind it.
     pub(super) fn on_barrier_seen(&mut self, source: ShardId, number: u64) {
-        self.links[source.index()].barrier_seen = number;
+        let link = &mut self.links[source.index()];
+        link.barrier_seen = link.barrier_seen.max(number);
     }
 
     /// The last of our barriers that the live message being delivered was surely published behind.

@@ -371,3 +371,49 @@ fn retained_message_does_not_follow_a_live_one_that_came_before_a_late_answer() 
     race.cluster.settle();
     assert_eq!(race.received(), NOTHING);
 }
+
+/// The same, and an earlier barrier, which another SUBSCRIBE waits for, is answered in between.
+#[test]
+fn answer_to_an_earlier_barrier_does_not_make_a_live_message_older() {
+    let mut race = Race::new();
+    let other_topic = race.cluster.text_at(OWNER, "other");
+    let update = publish(1, &other_topic, "x");
+    let mut first_barrier = race.subscribe();
+    race.cluster.deliver(&mut first_barrier, FIRST);
+    let mut old = race.publish(race.first, "old");
+    race.deliver(&mut old, &[SUBSCRIBER, OWNER]);
+    race.deliver(&mut first_barrier, &[OWNER, SECOND]);
+    race.cluster.feed(race.subscriber, &subscribe("else", 0));
+    let mut earlier = race.cluster.hold(SUBSCRIBER);
+    race.carry(OWNER);
+    race.carry(FIRST);
+    race.carry(SECOND);
+    let expected = [race.live("old"), SUB_ACK_0.to_vec()].concat();
+    assert_eq!(race.received(), expected);
+    let mut barrier = race.cluster.hold(SUBSCRIBER);
+
+    race.cluster.feed(race.first, &update);
+    let mut first_update = race.cluster.hold(FIRST);
+    race.cluster.deliver(&mut earlier, FIRST);
+    race.cluster.feed(race.first, &update);
+    let mut second_update = race.cluster.hold(FIRST);
+    race.cluster.deliver(&mut second_update, SUBSCRIBER);
+    race.cluster.deliver(&mut barrier, FIRST);
+    race.carry(FIRST);
+    race.cluster.deliver(&mut first_update, OWNER);
+    race.carry(OWNER);
+    let mut new = race.publish(race.first, "new");
+    race.cluster.deliver(&mut new, SUBSCRIBER);
+    assert_eq!(race.received(), race.live("new"));
+
+    race.cluster.deliver(&mut second_update, OWNER);
+    race.deliver(&mut earlier, &[OWNER, SECOND]);
+    race.deliver(&mut barrier, &[OWNER, SECOND]);
+    race.carry(OWNER);
+    race.carry(FIRST);
+    race.carry(SECOND);
+    race.look_up();
+    race.cluster.deliver(&mut new, OWNER);
+    race.cluster.settle();
+    assert_eq!(race.received(), SUB_ACK_0);
+}
