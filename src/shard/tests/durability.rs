@@ -160,3 +160,50 @@ fn body_is_written_again_when_its_segment_was_given_up() {
     shard.journal.let_go(&message);
     shard.messages.release(message);
 }
+
+/// A shard with a journal of small segments whose queues stay on the disk.
+fn overflowing() -> Cluster {
+    let mut cluster = Cluster::with_limits(1, &|limits| {
+        limits.durability.ack = DurabilityAck::Disk;
+        limits.packet_bytes_max = 64 << 10;
+        limits.durability.segment_bytes = 2 << 20;
+        limits.queue_memory_bytes_max = 0;
+    });
+    cluster.start_journals();
+    cluster
+}
+
+/// The same by packets: a member of a group that is not journalled leaves a message to an heir that
+/// is.
+#[test]
+fn heir_of_a_member_without_journal_gets_the_body_written_again() {
+    let mut cluster = overflowing();
+    let open = |cluster: &mut Cluster, name, is_clean, filter| {
+        let client = cluster.open(0, name, 4, is_clean);
+        cluster.write_journal(0);
+        cluster.feed(client, &subscribe(filter, 1));
+        cluster.write_journal(0);
+        client
+    };
+    let member = open(&mut cluster, "member", true, "$share/group/t");
+    let away = open(&mut cluster, "away", false, "t");
+    cluster.cut(away);
+    let publisher = open(&mut cluster, "publisher", true, "nothing");
+    cluster.feed(publisher, &publish(2, "t", "x"));
+    cluster.write_journal(0);
+    assert!(cluster.shards[0].journal_live_bytes() > 0);
+    cluster.open(0, "away", 4, true);
+    let large = "x".repeat(50 << 10);
+    for _ in 0..60 {
+        cluster.feed(publisher, &publish(3, "large", &large));
+        cluster.write_journal(0);
+    }
+    cluster.feed(publisher, &publish(3, "large", ""));
+    cluster.shards[0].begin_snapshot();
+    cluster.write_journal(0);
+    assert_eq!(cluster.shards[0].journal_live_bytes(), 0);
+    let heir = open(&mut cluster, "heir", false, "$share/group/t");
+    cluster.cut(heir);
+    cluster.cut(member);
+    assert!(cluster.shards[0].journal_live_bytes() > 0);
+}
