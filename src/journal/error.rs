@@ -1,5 +1,6 @@
 //! What can be wrong with a journal, and where.
 
+use super::layout::PAGE_BYTES;
 use crate::base::ids::ShardId;
 use std::fmt;
 
@@ -29,6 +30,29 @@ pub enum Damage {
     InconsistentRecord,
     /// A message that is still needed is not where it should be.
     MessageLost,
+}
+
+impl JournalError {
+    /// Where a repair cuts the segment: the beginning of the page with the damage.
+    #[must_use]
+    pub const fn cut_offset(&self) -> u32 {
+        self.offset / PAGE_BYTES * PAGE_BYTES
+    }
+}
+
+impl Damage {
+    /// Whether a journal that is cut in front of the damage can be recovered: not, if what is
+    /// missing is another program or other segments.
+    #[must_use]
+    pub const fn is_healed_by_cut(self) -> bool {
+        match self {
+            Self::NewerFormat { .. } | Self::OtherShard { .. } | Self::SegmentsMissing => false,
+            Self::BlockLost
+            | Self::MalformedRecord
+            | Self::InconsistentRecord
+            | Self::MessageLost => true,
+        }
+    }
 }
 
 impl fmt::Display for JournalError {

@@ -14,6 +14,8 @@ const CONSECUTIVE: u64 = 8;
 /// Worlds that found a fault of the broker once: a later message overtook an exactly-once one that
 /// waited for the disk; a retained lookup did.
 const REGRESSIONS: [u64; 4] = [5043, 5096, 5005, 5251];
+/// Worlds in which flipped bits make a start refuse.
+const REFUSED: [u64; 2] = [31, 54];
 /// New worlds in each run.
 const FRESH: u64 = 3;
 
@@ -36,6 +38,12 @@ fn add(sum: &mut Tally, world: &Tally) {
     sum.filled += world.filled;
     sum.withheld += world.withheld;
     sum.refused += world.refused;
+    sum.flips += world.flips;
+    sum.unharmed += world.unharmed;
+    sum.shortened += world.shortened;
+    sum.refusals += world.refusals;
+    sum.unmended += world.unmended;
+    sum.missed += world.missed;
 }
 
 #[test]
@@ -52,7 +60,7 @@ fn crashes_lose_nothing_acknowledged() {
         return;
     }
     let mut tally = Tally::default();
-    for seed in (1..=CONSECUTIVE).chain(REGRESSIONS) {
+    for seed in (1..=CONSECUTIVE).chain(REGRESSIONS).chain(REFUSED) {
         add(&mut tally, &check(seed).tally);
     }
     eprintln!("{tally:?}");
@@ -68,6 +76,11 @@ fn crashes_lose_nothing_acknowledged() {
         filled,
         withheld,
         refused,
+        flips,
+        unharmed,
+        shortened,
+        refusals,
+        ..
     } = tally;
     for count in [
         crashes,
@@ -80,6 +93,10 @@ fn crashes_lose_nothing_acknowledged() {
         filled,
         withheld,
         refused,
+        flips,
+        unharmed,
+        shortened,
+        refusals,
     ] {
         assert!(count > 0, "{tally:?}");
     }

@@ -1,10 +1,11 @@
 //! One shard's disk as data: which bytes are synced, which are only written, what is on its way,
 //! and what of all this is left after a crash.
 
+use crate::swarm::one_of;
 use ringway::base::ids::ShardId;
 use ringway::base::random::Random;
 use ringway::journal::{
-    JournalBatch, JournalError, QueueMemory, Recovered, Recovery, SegmentEvent,
+    JournalBatch, JournalError, PAGE_BYTES, QueueMemory, Recovered, Recovery, SegmentEvent,
 };
 use ringway::shard::interface::ReadRequest;
 use std::collections::{BTreeMap, VecDeque};
@@ -238,6 +239,35 @@ impl Disk {
                 let offset = written.offset as usize + index as usize * SECTOR_BYTES;
                 self.put(written.segment, offset, sector);
             }
+        }
+    }
+
+    /// Some bits of one written page change.
+    /// False: nothing is written.
+    pub(crate) fn flip(&mut self, random: &mut Random) -> bool {
+        let segment = random.below(self.synced.len().max(1) as u64) as usize;
+        let Some((_, bytes)) = self.synced.iter_mut().nth(segment) else {
+            return false;
+        };
+        let mut pages: Vec<&mut [u8]> = bytes.chunks_mut(PAGE_BYTES as usize).collect();
+        pages.retain(|page| page.iter().any(|byte| *byte != 0));
+        let page = random.below(pages.len().max(1) as u64) as usize;
+        let Some(page) = pages.get_mut(page) else {
+            return false;
+        };
+        // The front of a page is where headers are, and short blocks end early.
+        let within = *one_of(&[64, 512, page.len() as u64], random);
+        for _ in 0..=random.below(3) {
+            page[random.below(within) as usize] ^= 1 << random.below(8);
+        }
+        true
+    }
+
+    /// What `ringway journal verify --repair` does at a place of damage.
+    pub(crate) fn cut(&mut self, error: &JournalError) {
+        self.synced.split_off(&(error.segment + 1));
+        if let Some(segment) = self.synced.get_mut(&error.segment) {
+            segment[error.cut_offset() as usize..].fill(0);
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct StoragePlan {
     pub(crate) full_every: u64,
     /// Then there may be no space even for the segments that the journal waits for.
     pub(crate) withholds: bool,
+    /// Before one of so many starts bits of what is on the disk flip; 0: never.
+    pub(crate) flip_every: u64,
 }
 
 impl StoragePlan {
@@ -60,6 +62,7 @@ impl StoragePlan {
             failed_sync: one(&[0, 0, 20]),
             full_every: seldom(&[0, 0, 0, 300, 2_000, 10_000]),
             withholds: seldom(&[0, 1]) == 1,
+            flip_every: seldom(&[0, 0, 0, 2, 5, 20]),
         }
     }
 }

@@ -6,9 +6,9 @@
 use super::error::DiskError;
 use super::recover::{Bodies, read_journal, read_whole, unix_ms};
 use super::rehome::refuse_during_rehoming;
-use super::segment::{self, ALIGNMENT};
+use super::segment;
 use crate::base::ids::ShardId;
-use crate::journal::{Damage, JournalError, RecordKind, SegmentBlocks};
+use crate::journal::{JournalError, RecordKind, SegmentBlocks};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -122,7 +122,7 @@ fn count_records(
 /// # Errors
 /// The damage is none that a cut would heal, or the system refuses.
 pub fn repair(data_dir: &Path, error: JournalError) -> Result<Cut, DiskError> {
-    if !is_healed_by_cut(error.damage) {
+    if !error.damage.is_healed_by_cut() {
         return Err(DiskError::Journal(error));
     }
     let shard = error.shard;
@@ -148,7 +148,7 @@ pub fn repair(data_dir: &Path, error: JournalError) -> Result<Cut, DiskError> {
         } else {
             count_records(shard, number, &buffer, error.offset, &mut records);
             segment::write_whole(&copied, &buffer, 0o640).map_err(system)?;
-            cut_segment(&path, error.offset, buffer.len()).map_err(system)?;
+            cut_segment(&path, error.cut_offset(), buffer.len()).map_err(system)?;
         }
     }
     segment::sync_directory(&copy)
@@ -161,23 +161,10 @@ pub fn repair(data_dir: &Path, error: JournalError) -> Result<Cut, DiskError> {
     })
 }
 
-/// Whether a journal that is cut in front of the damage can be recovered: not, if what is missing
-/// is another program or other segments.
-const fn is_healed_by_cut(damage: Damage) -> bool {
-    match damage {
-        Damage::NewerFormat { .. } | Damage::OtherShard { .. } | Damage::SegmentsMissing => false,
-        Damage::BlockLost
-        | Damage::MalformedRecord
-        | Damage::InconsistentRecord
-        | Damage::MessageLost => true,
-    }
-}
-
-/// Fills a segment with zeros from the page of `offset` on: no block validates there any more.
-fn cut_segment(path: &Path, offset: u32, length: usize) -> io::Result<()> {
+/// Fills a segment with zeros from `start` on: no block validates there any more.
+fn cut_segment(path: &Path, start: u32, length: usize) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
-    let start = offset as usize / ALIGNMENT * ALIGNMENT;
-    let zeros = vec![0; length.saturating_sub(start)];
-    file.write_all_at(&zeros, start as u64)?;
+    let zeros = vec![0; length.saturating_sub(start as usize)];
+    file.write_all_at(&zeros, start.into())?;
     file.sync_all()
 }

@@ -30,10 +30,12 @@ const HASTE: u64 = 5;
 pub(super) struct Storage {
     pub(super) plan: StoragePlan,
     random: Random,
+    /// Bits have flipped.
+    pub(super) is_damaged: bool,
     /// For the rarer faults, so that more of them do not change what else happens.
     pub(super) rare: Random,
     pub(super) shortage: Option<Shortage>,
-    disks: Vec<Disk>,
+    pub(super) disks: Vec<Disk>,
     /// What was counted before the last crash.
     past: Counters,
     /// Starts so far: each salts its journals in its own way.
@@ -61,6 +63,17 @@ pub(crate) struct Tally {
     pub(crate) withheld: u64,
     /// Messages that publishers were refused meanwhile.
     pub(crate) refused: u64,
+    /// Starts before which bits flipped.
+    pub(crate) flips: u64,
+    /// Those that found what they would have found without.
+    pub(crate) unharmed: u64,
+    /// Those that found an earlier end of the journal.
+    pub(crate) shortened: u64,
+    /// Starts that were refused for damage, and that cuts could not mend.
+    pub(crate) refusals: u64,
+    pub(crate) unmended: u64,
+    /// Worlds in which a running broker missed a damaged message and said so.
+    pub(crate) missed: u64,
 }
 
 impl Storage {
@@ -72,6 +85,7 @@ impl Storage {
             random: Random::new(seed ^ 0x0063_7261_7368),
             rare: Random::new(seed ^ 0x7261_7265),
             shortage: None,
+            is_damaged: false,
             disks,
             past: Counters::default(),
             starts: 0,
@@ -93,7 +107,10 @@ impl Storage {
         Duration::from_micros(self.random.below(2 * mean_us * factor + 1))
     }
 
-    fn recover(&self, memory: Option<QueueMemory>) -> Result<Vec<Recovered>, JournalError> {
+    pub(super) fn recover(
+        &self,
+        memory: Option<QueueMemory>,
+    ) -> Result<Vec<Recovered>, JournalError> {
         let disks = (0u16..).zip(&self.disks);
         disks
             .map(|(shard, disk)| disk.recover(shard, memory))
@@ -145,6 +162,11 @@ impl World {
         storage.tally.reads += u64::from(!not_now);
         let shard_of = &mut self.nodes[shard].shard;
         if let Some(place) = shard_of.on_journal_read(now, request.token, result) {
+            if storage.is_damaged {
+                storage.tally.missed += 1;
+                self.is_over = true;
+                return;
+            }
             self.fail(format!("shard {shard} misses the message at {place:?}"));
         }
         self.plan_turn(shard);
@@ -287,11 +309,15 @@ impl World {
             session_bytes: limits.queue_memory_bytes_max,
             bytes: limits.queues_memory_bytes_max,
         };
-        let recovered = storage.recover((!moves).then_some(memory));
-        let recovered = match recovered {
+        let memory = (!moves).then_some(memory);
+        let recovered = match storage.recover(memory) {
             Ok(recovered) => recovered,
+            Err(error) if storage.is_damaged => return self.mend(error, memory),
             Err(error) => return self.fail(format!("the start was refused: {error}")),
         };
+        if storage.flips_bits() {
+            return self.start_on_flipped(&recovered, memory);
+        }
         let result = match moves {
             true => self.move_shards(recovered),
             false => self.start(recovered),
@@ -301,7 +327,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, recovered: Vec<Recovered>) -> Result<(), String> {
+    pub(super) fn start(&mut self, recovered: Vec<Recovered>) -> Result<(), String> {
         let Some(storage) = &mut self.storage else {
             return Ok(());
         };

@@ -6,6 +6,7 @@
 
 mod crash;
 mod driver;
+mod flip;
 mod host;
 mod rest;
 pub(crate) mod run;
@@ -87,6 +88,8 @@ pub(crate) struct World {
     sabotage_count: u64,
     /// Deliveries that had to be there at the end.
     required: u64,
+    /// A disk was damaged and the broker said so: there is nothing more to judge.
+    is_over: bool,
     /// The first thing that was wrong.
     pub(crate) failure: Option<String>,
 }
@@ -128,6 +131,7 @@ impl World {
             sabotage: None,
             sabotage_count: 0,
             required: 0,
+            is_over: false,
             failure: None,
             swarm,
         };

@@ -104,6 +104,9 @@ impl World {
                 client.actions_left = if client.asleep { 0 } else { self.swarm.actions };
             }
             self.run_with_faults();
+            if !self.goes_on() {
+                return;
+            }
             self.begin_calm();
             let last = round == self.swarm.rounds;
             let rest = if last {
@@ -112,6 +115,9 @@ impl World {
                 Duration::from_millis(500)
             };
             self.settle(self.schedule.now() + rest);
+            if !self.goes_on() {
+                return;
+            }
             self.check_messages();
         }
         self.ask_for_retained();
@@ -120,7 +126,7 @@ impl World {
     }
 
     fn goes_on(&self) -> bool {
-        self.failure.is_none()
+        self.failure.is_none() && !self.is_over
     }
 
     fn run_with_faults(&mut self) {
@@ -212,6 +218,9 @@ impl World {
         let forwarded_before = self.counters().messages_forwarded;
         self.publish_probes(0..=1);
         self.settle_at_once();
+        if !self.goes_on() {
+            return;
+        }
         self.check_no_interest(forwarded_before);
         self.everybody_leaves(true);
         self.settle_at_once();

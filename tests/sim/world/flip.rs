@@ -1,0 +1,113 @@
+//! Old data flips bits: a start must find the state that it would have found without, or an earlier
+//! end of the journal, or refuse with the place; after cuts as `ringway journal verify --repair`
+//! makes them it must succeed. No message that it finds may be another than was published.
+
+use super::World;
+use super::crash::Storage;
+use crate::model::{payload, payload_id};
+use crate::schedule::Event;
+use ringway::journal::{JournalError, QueueMemory, Recovered};
+
+/// Each takes something away, so there is an end.
+const CUTS_MAX: usize = 1_000;
+
+impl Storage {
+    /// Flips bits of one disk now and then, by the seed's choice.
+    pub(super) fn flips_bits(&mut self) -> bool {
+        let every = self.plan.flip_every;
+        if every == 0 || !self.rare.chance(1, every) {
+            return false;
+        }
+        let disk = self.rare.below(self.disks.len() as u64) as usize;
+        let flipped = self.disks[disk].flip(&mut self.rare);
+        self.is_damaged |= flipped;
+        self.tally.flips += u64::from(flipped);
+        flipped
+    }
+}
+
+impl World {
+    /// `sound`: what the start would have found.
+    pub(super) fn start_on_flipped(&mut self, sound: &[Recovered], memory: Option<QueueMemory>) {
+        let Some(storage) = &mut self.storage else {
+            return;
+        };
+        let found = match storage.recover(memory) {
+            Ok(found) => found,
+            Err(error) => return self.mend(error, memory),
+        };
+        if format!("{found:?}") == format!("{sound:?}") {
+            storage.tally.unharmed += 1;
+            self.schedule.soon(Event::Restart);
+        } else {
+            storage.tally.shortened += 1;
+            self.end_with(found);
+        }
+    }
+
+    /// Cuts where the start was refused until it succeeds.
+    pub(super) fn mend(&mut self, mut error: JournalError, memory: Option<QueueMemory>) {
+        let now = self.schedule.now();
+        let Some(storage) = &mut self.storage else {
+            return;
+        };
+        storage.tally.refusals += 1;
+        for cuts in 0..CUTS_MAX {
+            self.trace.note(now, format_args!("refused: {error}"));
+            if !error.damage.is_healed_by_cut() {
+                storage.tally.unmended += 1;
+                self.is_over = true;
+                if cuts > 0 {
+                    self.fail(format!("cuts do not mend the journal: {error}"));
+                }
+                return;
+            }
+            storage.disks[error.shard.index()].cut(&error);
+            match storage.recover(memory) {
+                Ok(found) => return self.end_with(found),
+                Err(next) => error = next,
+            }
+        }
+        self.fail(format!("{CUTS_MAX} cuts do not mend the journal: {error}"));
+    }
+
+    /// A state that existed, but perhaps not the last one: it must be sound in itself.
+    fn end_with(&mut self, found: Vec<Recovered>) {
+        let fault = found.iter().find_map(|it| self.damaged_message(it));
+        if let Some(fault) = fault {
+            self.fail(fault);
+        }
+        if found.iter().any(Recovered::is_rehomed) {
+            self.fail("a journal that was read counts as re-homed".into());
+        }
+        if let Err(error) = self.start(found) {
+            self.fail(error);
+        }
+        self.is_over = true;
+    }
+
+    /// A message that nobody published like this.
+    fn damaged_message(&self, found: &Recovered) -> Option<String> {
+        let sessions = found.state.sessions.values();
+        let queued = sessions.flat_map(|it| it.queue.iter().map(|queued| queued.place));
+        let sessions = found.state.sessions.values();
+        let inflight = sessions.flat_map(|it| it.inflight.iter());
+        let inflight = inflight.filter_map(|it| it.queued.as_ref().map(|queued| queued.place));
+        let retained = found.state.retained.values().map(|it| it.place);
+        let forwards = found.state.forwards.values().map(|it| it.place);
+        let mut places = queued.chain(inflight).chain(retained).chain(forwards);
+        places.find_map(|place| {
+            let body = found.body(place)?;
+            let id = payload_id(body.payload);
+            let message = id.and_then(|id| self.auditor.message(id));
+            let is_right = match message.zip(id) {
+                Some((message, id)) => {
+                    message.topic.as_bytes() == body.topic_name
+                        && payload(id, message.bytes) == body.payload
+                }
+                None => body.payload.is_empty(),
+            };
+            (!is_right).then(|| format!("damaged message {id:?} at {place:?}"))
+        })
+    }
+}
