@@ -267,7 +267,12 @@ impl Shard {
         self.attach(id, session, connect, negotiated);
         granted.session_present = resumed.is_some();
         self.log_connect(session, resumed.is_some());
-        let must_wait = self.journal.sequence() > before && !self.journal.all_is_durable();
+        // Session Present 0 also says that an earlier session is gone for good: its end may have
+        // been asked for on a connection that did not live to hear of it.
+        let is_end_open =
+            resumed.is_none() && !self.journal.is_durable(self.journal.last_session_end);
+        let must_wait =
+            is_end_open || self.journal.sequence() > before && !self.journal.all_is_durable();
         if !self.send_conn_ack(id, connect, negotiated, &granted, must_wait) {
             self.close_connection(
                 now,

@@ -171,6 +171,9 @@ impl Shard {
         let number = session.journal_number;
         self.journal
             .about(number, &Record::SessionEnd { session: number });
+        if number != 0 {
+            self.journal.last_session_end = self.journal.sequence();
+        }
         for group in session
             .shared
             .take()

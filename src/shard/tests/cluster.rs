@@ -18,7 +18,7 @@ pub(super) struct Cluster {
 }
 
 /// A client's connection, and where it lives.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client {
     shard: usize,
     id: ConnectionId,

@@ -207,3 +207,20 @@ fn heir_of_a_member_without_journal_gets_the_body_written_again() {
     cluster.cut(member);
     assert!(cluster.shards[0].journal_live_bytes() > 0);
 }
+
+/// A session's end that was asked for on a connection which did not live to hear of it.
+/// [MQTT-3.2.2-2]
+#[test]
+fn session_present_0_waits_for_the_end_of_an_earlier_session() {
+    let (mut cluster, publisher, _) = pair();
+    cluster.cut(publisher);
+    settle_with_disks(&mut cluster);
+    let first = cluster.open(0, "publisher", 4, true);
+    assert_eq!(cluster.sent(0), []);
+    cluster.cut(first);
+    let second = cluster.open(0, "publisher", 4, true);
+    assert_eq!(cluster.sent(0), []);
+    cluster.write_journal(0);
+    let conn_ack = vec![0x20, 2, 0, 0];
+    assert_eq!(cluster.sent(0), [(second, conn_ack)]);
+}
