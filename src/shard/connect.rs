@@ -1,6 +1,7 @@
 //! CONNECT: to the home shard, take-over, clean start, resumption, CONNACK.
 
 use super::Shard;
+use super::forward::ClientKey;
 use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter;
@@ -269,8 +270,7 @@ impl Shard {
         self.log_connect(session, resumed.is_some());
         // Session Present 0 also says that an earlier session is gone for good: its end may have
         // been asked for on a connection that did not live to hear of it.
-        let is_end_open =
-            resumed.is_none() && !self.journal.is_durable(self.journal.last_session_end);
+        let is_end_open = resumed.is_none() && self.is_session_end_open(granted.client_id);
         let must_wait =
             is_end_open || self.journal.sequence() > before && !self.journal.all_is_durable();
         if !self.send_conn_ack(id, connect, negotiated, &granted, must_wait) {
@@ -291,6 +291,17 @@ impl Shard {
             self.resume_session(now, session);
         }
         Flow::Done
+    }
+
+    /// An earlier session of the client is over, but not yet on the disk.
+    fn is_session_end_open(&mut self, client_id: &str) -> bool {
+        let Self {
+            session_ends,
+            journal,
+            home_key,
+            ..
+        } = self;
+        session_ends.is_open(|| ClientKey::new(home_key, client_id), journal)
     }
 
     /// What CONNECT did to a session that outlives the process. A new one does if it has an expiry.

@@ -172,7 +172,8 @@ impl Shard {
         self.journal
             .about(number, &Record::SessionEnd { session: number });
         if number != 0 {
-            self.journal.last_session_end = self.journal.sequence();
+            let client = ClientKey::new(&self.home_key, &session.client_id);
+            self.session_ends.push(client, &self.journal);
         }
         for group in session
             .shared

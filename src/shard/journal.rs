@@ -68,8 +68,6 @@ pub(super) struct Journal {
     pub(super) next_session: u64,
     /// Past its watermark.
     pub(super) disk_is_full: bool,
-    /// Sequence of the record of the last session's end.
-    pub(super) last_session_end: u64,
     /// Connections that found too much waiting, in the order of coming.
     pub(super) paused: VecDeque<ConnectionId>,
     pub(super) snapshot: Snapshot,
@@ -120,7 +118,6 @@ impl Journal {
             active: None,
             next_session: 1,
             disk_is_full: false,
-            last_session_end: 0,
             paused: VecDeque::new(),
             snapshot: Snapshot::default(),
             overflow: Overflow::default(),

@@ -42,6 +42,7 @@ pub mod peer_batch;
 mod publish;
 mod recover;
 mod retained;
+mod session_ends;
 mod shared;
 mod shared_groups;
 mod shared_members;
@@ -82,6 +83,7 @@ use lookup::Lookups;
 use outbox::Link;
 use peer_batch::PeerBatch;
 use retained::Retained;
+use session_ends::SessionEnds;
 use shared_groups::SharedGroups;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -131,6 +133,7 @@ pub struct Shard {
     links: Vec<Link>,
     journal: Journal,
     forwards: Forwards,
+    session_ends: SessionEnds,
     /// Shards whose recovered subscriptions are not known here yet.
     awaited_peers: u16,
 
@@ -190,6 +193,7 @@ impl Shard {
             links: (0..shard_count).map(|_| Link::default()).collect(),
             journal: Journal::new(),
             forwards: Forwards::new(shard_count, seed),
+            session_ends: SessionEnds::new(seed),
             awaited_peers: 0,
             wheel: Wheel::new(Instant::ZERO),
             wire: Wire::default(),
