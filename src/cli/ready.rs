@@ -1,11 +1,11 @@
 //! Tells whoever waits for it that every core is serving.
 
-use super::exit::say;
+use super::log::LogLines;
 use std::fmt::Write;
 
 /// The line that scripts wait for, and `READY=1` to systemd when it asked for it.
-pub(super) fn announce(urls: &[String], core_count: usize) {
-    say(line(urls, core_count, std::process::id()));
+pub(super) fn announce(log: &mut LogLines, urls: &[String], core_count: usize) {
+    log.say(line(urls, core_count, std::process::id()));
     // Without NOTIFY_SOCKET this does nothing. A service manager that cannot be reached finds out
     // by its own timeout; the broker serves all the same.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

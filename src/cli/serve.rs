@@ -1,7 +1,8 @@
 //! `ringway serve`: from arguments to a running broker.
 
 use super::exit::{DONE, failed, refused};
-use super::{log, sources};
+use super::log::{self, LogLines};
+use super::{ready, sources};
 use crate::config::limits::Limits;
 use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
@@ -58,14 +59,14 @@ pub(super) fn main(arguments: &ServeArguments) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return refused(problems),
     };
-    let _log = log::start(settings.log);
+    let log = log::start(settings.log);
     let core_count = core_count(&settings.node.cores);
     let mut data_dir = match DataDir::open(&settings.node.data_dir, core_count) {
         Ok(data_dir) => data_dir,
         Err(error) => return failed(error),
     };
     match settle_shard_count(&mut data_dir, &settings.limits, core_count) {
-        Ok(()) => run(&settings, &data_dir),
+        Ok(()) => run(&settings, &data_dir, log.lines()),
         Err(why) => failed(why),
     }
 }
@@ -144,7 +145,7 @@ pub(super) fn core_count(cores: &CoreSelection) -> u16 {
 }
 
 /// Runs the broker until it is told to stop.
-fn run(settings: &Settings, data_dir: &DataDir) -> ExitCode {
+fn run(settings: &Settings, data_dir: &DataDir, mut log: LogLines) -> ExitCode {
     let listeners = settings.listeners.iter().map(|listener| ListenerOptions {
         address: listener.bind.clone(),
         backlog: listener.backlog,
@@ -161,7 +162,9 @@ fn run(settings: &Settings, data_dir: &DataDir) -> ExitCode {
             settings: settings.durability,
         }),
         shutdown_timeout: settings.node.shutdown_timeout,
-        on_ready: Box::new(|ready| super::ready::announce(&ready.urls, ready.core_count)),
+        on_ready: Box::new(move |serving| {
+            ready::announce(&mut log, &serving.urls, serving.core_count);
+        }),
     };
     match serve(options) {
         Ok(summary) => {
