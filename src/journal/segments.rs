@@ -55,10 +55,15 @@ impl Segments {
             live_bytes: 0,
             was_dead: false,
         });
-        self.wanted = self.wanted.max(number - 1);
-        while self.wanted < number + 1 {
-            self.wanted += 1;
-            self.events.push_back(SegmentEvent::Wanted(self.wanted));
+        self.order(number);
+        self.order(number + 1);
+    }
+
+    /// Asks for a segment, once.
+    pub(super) fn order(&mut self, number: u32) {
+        if number > self.wanted {
+            self.wanted = number;
+            self.events.push_back(SegmentEvent::Wanted(number));
         }
     }
 

@@ -90,8 +90,11 @@ impl Writer {
         assert!(settings.segment_bytes >= SEGMENT_BYTES_MIN);
         assert!(settings.segment_bytes.is_multiple_of(PAGE_BYTES));
         assert!(settings.first_segment > 0 && settings.epoch > settings.previous_epoch);
+        let mut segments = Segments::default();
+        // Made while nobody waits for it yet.
+        segments.order(settings.first_segment);
         Self {
-            segments: Segments::default(),
+            segments,
             gathering: Box::default(),
             spare: Some(Box::default()),
             is_under_way: false,

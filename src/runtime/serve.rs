@@ -463,10 +463,11 @@ fn recover(
         return Ok((shard, None, Found::default()));
     };
     let recovered = disk::recover(&options, id, &mut shard, clock).map_err(ServeError::Journal)?;
-    let disk = Disk::new(id, keeper, &options).map_err(|error| ServeError::System {
+    let mut disk = Disk::new(id, keeper, &options).map_err(|error| ServeError::System {
         what: "pages for the journal's writes",
         error,
     })?;
+    disk.await_keeper(&mut shard);
     Ok((shard, Some(disk), recovered))
 }
 

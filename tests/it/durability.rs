@@ -108,6 +108,16 @@ fn fullest_segment(data_dir: &Path) -> PathBuf {
     files.max_by_key(filled).expect("there are segments")
 }
 
+/// Who comes first must not wait while a file is filled with zeros.
+#[test]
+fn first_segment_of_each_core_is_made_before_ready() {
+    let broker = Broker::start(2, &[]);
+    for shard in ["shard-00", "shard-01"] {
+        let first = broker.data_dir.join(shard).join("00000001.segment");
+        assert!(first.exists(), "{} is not there", first.display());
+    }
+}
+
 #[test]
 fn everything_is_there_after_a_stop_and_after_a_kill() {
     let data_dir = scratch_dir("restart");

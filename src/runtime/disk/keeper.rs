@@ -149,8 +149,8 @@ impl Keeper {
     fn run(mut self) {
         self.look_at_space();
         while self.receive() {
+            self.prepare_wanted();
             for index in 0..self.desks.len() {
-                self.prepare_wanted(index);
                 self.remove_retired(index);
             }
             self.look_at_space();
@@ -192,26 +192,42 @@ impl Keeper {
         }
     }
 
-    fn prepare_wanted(&mut self, index: usize) {
-        while let Some(number) = self.desks[index].wanted.front().copied() {
-            match self.prepare(index, number) {
-                Ok(file) => {
-                    let desk = &mut self.desks[index];
-                    desk.wanted.pop_front();
-                    desk.stuck = false;
-                    desk.report(Report::Ready { number, file });
+    /// One for each shard in turn: no shard waits for what another one has ordered ahead.
+    fn prepare_wanted(&mut self) {
+        loop {
+            let mut is_done = true;
+            for index in 0..self.desks.len() {
+                is_done &= !self.prepare_next(index);
+            }
+            if is_done {
+                return;
+            }
+        }
+    }
+
+    /// False: the shard wants nothing, or there is no room for it.
+    fn prepare_next(&mut self, index: usize) -> bool {
+        let Some(number) = self.desks[index].wanted.front().copied() else {
+            return false;
+        };
+        let prepared = self.prepare(index, number);
+        let desk = &mut self.desks[index];
+        match prepared {
+            Ok(file) => {
+                desk.wanted.pop_front();
+                desk.stuck = false;
+                desk.report(Report::Ready { number, file });
+                true
+            }
+            Err(shortage) => {
+                if !std::mem::replace(&mut desk.stuck, true) {
+                    error!(
+                        shard = index,
+                        "no segment of the journal can be made: {shortage}; what is durable \
+                         waits until there is space"
+                    );
                 }
-                Err(shortage) => {
-                    let desk = &mut self.desks[index];
-                    if !std::mem::replace(&mut desk.stuck, true) {
-                        error!(
-                            shard = index,
-                            "no segment of the journal can be made: {shortage}; what is durable \
-                             waits until there is space"
-                        );
-                    }
-                    return;
-                }
+                false
             }
         }
     }

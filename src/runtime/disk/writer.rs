@@ -64,6 +64,8 @@ pub(crate) struct Disk {
     /// Numbers the operations, so that an answer is that of the piece under way.
     token: u32,
     reader: Reader,
+    /// What the keeper said before the core began to serve.
+    first_report: Option<Report>,
 }
 
 impl Disk {
@@ -86,7 +88,16 @@ impl Disk {
             next_batch: Instant::ZERO,
             token: 0,
             reader: Reader::new(segment::shard_directory(&options.data_dir, shard.0)),
+            first_report: None,
         })
+    }
+
+    /// Blocks until the shard's first segment is made, or the keeper says that there is no space:
+    /// without this the first client would wait while zeros are written. For the start only.
+    pub(crate) fn await_keeper(&mut self, shard: &mut Shard) {
+        self.order_segments(shard);
+        // Fails only if the keeper has ended: its failure ends the process.
+        self.first_report = self.keeper.reports.recv().ok();
     }
 
     /// When [`Disk::drain`] has to be called again, besides when something happens.
@@ -96,7 +107,7 @@ impl Disk {
 
     /// Takes what the kernel and the keeper have done. Before the shard is asked what to send.
     pub(crate) fn complete(&mut self, net: &mut Net, shard: &mut Shard, now: Instant) {
-        while let Ok(report) = self.keeper.reports.try_recv() {
+        while let Some(report) = self.next_report() {
             self.on_report(net, shard, now, report);
         }
         while let Some(done) = net.poll_file_done() {
@@ -105,6 +116,12 @@ impl Disk {
                 FileKind::Read => self.reader.on_done(net, shard, now, done),
             }
         }
+    }
+
+    fn next_report(&mut self) -> Option<Report> {
+        self.first_report
+            .take()
+            .or_else(|| self.keeper.reports.try_recv().ok())
     }
 
     fn on_report(&mut self, net: &mut Net, shard: &mut Shard, now: Instant, report: Report) {
@@ -128,18 +145,7 @@ impl Disk {
 
     /// Gives the keeper the shard's orders and the kernel the next reads and the next batch.
     pub(crate) fn drain(&mut self, net: &mut Net, shard: &mut Shard, now: Instant) {
-        while let Some(order) = shard.poll_segment() {
-            let shard = self.shard;
-            let order = match order {
-                SegmentEvent::Wanted(number) => Order::Prepare { shard, number },
-                SegmentEvent::Free(number) => {
-                    self.reader.forget(number);
-                    Order::Retire { shard, number }
-                }
-            };
-            // The keeper lives as long as any link to it.
-            let _ = self.keeper.orders.send(order);
-        }
+        self.order_segments(shard);
         // Before the writes: what a read waits for is written now.
         self.reader.drain(net, shard, now);
         if self.writing.is_some() {
@@ -165,6 +171,21 @@ impl Disk {
                 });
                 self.go_on(net, shard, now);
             }
+        }
+    }
+
+    fn order_segments(&mut self, shard: &mut Shard) {
+        while let Some(order) = shard.poll_segment() {
+            let shard = self.shard;
+            let order = match order {
+                SegmentEvent::Wanted(number) => Order::Prepare { shard, number },
+                SegmentEvent::Free(number) => {
+                    self.reader.forget(number);
+                    Order::Retire { shard, number }
+                }
+            };
+            // The keeper lives as long as any link to it.
+            let _ = self.keeper.orders.send(order);
         }
     }
 
