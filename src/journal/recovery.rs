@@ -168,8 +168,8 @@ impl Recovery {
         }
     }
 
-    fn apply_all(&mut self, records: Records<'_>) {
-        for (place, record) in records {
+    fn apply_all(&mut self, mut records: Records<'_>) {
+        while let Some((place, record)) = records.next_change() {
             match record {
                 Some(record) => self.apply(place, &record),
                 None => self.damage(place.segment(), place.offset(), Damage::MalformedRecord),

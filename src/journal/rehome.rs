@@ -1,7 +1,7 @@
 //! What several shards left -> what another number of shards begins with.
 
 use super::place::Place;
-use super::recovered::{Body, Recovered};
+use super::recovered::{Body, Recovered, Rehomed};
 use super::state::{ForwardState, RetainedState, SessionState, State};
 use crate::base::hash::HomeKey;
 use crate::base::ids::{ShardId, ShardSet};
@@ -73,7 +73,8 @@ struct Rehoming {
 struct Home {
     shard: ShardId,
     state: State,
-    bodies: Map<Place, Body>,
+    /// By their numbers.
+    bodies: Vec<Option<Body>>,
     /// Former shard and place of a body -> its name here.
     names: Map<(ShardId, Place), Place>,
     former_shards: Map<u64, ShardId>,
@@ -95,7 +96,7 @@ impl Rehoming {
                 continue;
             };
             let home = self.home(&session.client_id);
-            let number = home.take_session(part, session.clone());
+            let number = home.take_session(part, (**session).clone());
             for (filter, fields) in part.state.subscriptions_of(former_number) {
                 let key = (number, Box::from(filter));
                 home.state.subscriptions.insert(key, fields);
@@ -149,7 +150,7 @@ impl Home {
         Self {
             shard,
             state: State::default(),
-            bodies: map(0),
+            bodies: Vec::new(),
             names: map(0),
             former_shards: map(0),
             overdue: Vec::new(),
@@ -164,7 +165,7 @@ impl Home {
         for queued in inflight.chain(&mut session.queue) {
             queued.place = self.take_body(part, queued.place);
         }
-        self.state.sessions.insert(number, session);
+        self.state.sessions.insert(number, Box::new(session));
         self.former_shards.insert(number, part.shard());
         number
     }
@@ -175,22 +176,18 @@ impl Home {
         if let Some(name) = self.names.get(&key) {
             return *name;
         }
-        let number = self.names.len() as u64;
-        let name = Place::from_u64(number + (1 << 32)).unwrap_or(former);
+        let name = Rehomed::name(self.bodies.len()).unwrap_or(former);
         self.names.insert(key, name);
-        if let Some(body) = part.stored_body(former) {
-            self.bodies.insert(name, body.clone());
-        }
+        self.bodies.push(part.stored_body(former));
         name
     }
 
     fn finish(self) -> Recovered {
-        Recovered::rehomed(
-            self.shard,
-            self.state,
-            self.bodies,
-            self.former_shards,
-            self.overdue,
-        )
+        let rehomed = Rehomed {
+            bodies: self.bodies,
+            former_shards: self.former_shards,
+            overdue: self.overdue,
+        };
+        Recovered::rehomed(self.shard, self.state, rehomed)
     }
 }

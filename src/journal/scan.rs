@@ -6,7 +6,7 @@ use super::layout::{
     BLOCK_HEADER_BYTES, BlockHeader, BlockSalt, PAGE_BYTES, SegmentHeader, SegmentPage, block_bytes,
 };
 use super::place::Place;
-use super::record::{RECORD_HEADER_BYTES, Record};
+use super::record::{RECORD_HEADER_BYTES, Record, RecordKind};
 use crate::base::ids::ShardId;
 
 /// A valid block, wherever it was found: what could not be read before it was skipped.
@@ -108,6 +108,9 @@ impl<'a> SegmentBlocks<'a> {
     }
 }
 
+/// A record's kind and content, if it is complete.
+type Undecoded<'a> = Option<(u8, &'a [u8])>;
+
 /// The records of one payload with their places; `None` for the first that is malformed, which is
 /// the last item.
 #[derive(Debug)]
@@ -137,10 +140,21 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
-    type Item = (Place, Option<Record<'a>>);
+impl<'a> Records<'a> {
+    /// The next record that changes the state: bodies are passed over, and not looked at.
+    pub(super) fn next_change(&mut self) -> Option<(Place, Option<Record<'a>>)> {
+        loop {
+            let (place, record) = self.next_undecoded()?;
+            match record {
+                Some((kind, _)) if kind == RecordKind::Body as u8 => {}
+                Some((kind, content)) => return Some((place, self.decode(place, kind, content))),
+                None => return Some((place, None)),
+            }
+        }
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next record, whatever it contains.
+    fn next_undecoded(&mut self) -> Option<(Place, Undecoded<'a>)> {
         if self.rest.is_empty() {
             return None;
         }
@@ -154,10 +168,24 @@ impl<'a> Iterator for Records<'a> {
         self.offset = self
             .offset
             .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        Some((place, Some((kind, content))))
+    }
+
+    fn decode(&mut self, place: Place, kind: u8, content: &'a [u8]) -> Option<Record<'a>> {
         let record = Record::decode(place, kind, content);
         if record.is_none() {
             self.rest = &[];
         }
+        record
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (Place, Option<Record<'a>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (place, record) = self.next_undecoded()?;
+        let record = record.and_then(|(kind, content)| self.decode(place, kind, content));
         Some((place, record))
     }
 }

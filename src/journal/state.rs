@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// named by their place.
 #[derive(Clone, PartialEq, Debug)]
 pub struct State {
-    pub sessions: Map<u64, SessionState>,
+    /// By number. Boxed: a table that grows moves what it holds.
+    pub sessions: Map<u64, Box<SessionState>>,
     /// Of all sessions: ordered, so that those of one session are a range.
     pub subscriptions: BTreeMap<(u64, Box<str>), SubscriptionFields>,
     pub retained: BTreeMap<Box<str>, RetainedState>,
@@ -244,9 +245,11 @@ impl State {
         disconnected_at_ms: u64,
         client_id: &str,
     ) -> Applied {
-        self.end_session(session);
+        if session < self.next_session {
+            self.end_session(session);
+        }
         self.next_session = self.next_session.max(session.saturating_add(1));
-        let state = SessionState {
+        let state = Box::new(SessionState {
             client_id: client_id.into(),
             expiry_interval_s,
             disconnected_at_ms,
@@ -254,7 +257,7 @@ impl State {
             inbound: Vec::new(),
             inflight: VecDeque::new(),
             queue: VecDeque::new(),
-        };
+        });
         self.sessions.insert(session, state);
         check(session != 0)
     }
@@ -338,6 +341,10 @@ impl SessionState {
         match queued.packet_id {
             Some(packet_id) => self.send(packet_id, state),
             None => {
+                if self.queue.capacity() == 0 {
+                    // Many sessions have missed one message.
+                    self.queue.reserve_exact(1);
+                }
                 self.queue.push_back(state);
                 Ok(())
             }

@@ -366,9 +366,17 @@ impl Outbound {
         if !self.has_room(bytes, limits) {
             return Err(delivery);
         }
-        self.held_bytes += bytes;
-        self.queue.push_back(delivery);
+        self.push_held(delivery);
         Ok(())
+    }
+
+    fn push_held(&mut self, delivery: Delivery) {
+        if self.queue.capacity() == 0 {
+            // Most clients that are away miss little: no room for more before there is more.
+            self.queue.reserve_exact(1);
+        }
+        self.held_bytes += delivery.bytes();
+        self.queue.push_back(delivery);
     }
 
     fn has_room(&self, bytes: u64, limits: &QueueLimits) -> bool {
@@ -486,8 +494,7 @@ impl Outbound {
     /// those it was taken under: they count again for what comes next.
     pub fn restore_queued(&mut self, delivery: Delivery) {
         assert!(!self.has_stored());
-        self.held_bytes += delivery.bytes();
-        self.queue.push_back(delivery);
+        self.push_held(delivery);
     }
 
     /// All messages still held, when the session ends, and whether they were sent.
@@ -574,8 +581,7 @@ impl Outbound {
     pub fn bring_back(&mut self, message: SharedMessage) {
         let delivery = self.stored.as_mut().and_then(|it| it.bring_back(message));
         if let Some(delivery) = delivery {
-            self.held_bytes += delivery.bytes();
-            self.queue.push_back(delivery);
+            self.push_held(delivery);
         }
     }
 

@@ -136,6 +136,9 @@ impl StoredQueue {
     }
 
     pub(super) fn push(&mut self, message: StoredMessage) {
+        if self.messages.capacity() == 0 {
+            self.messages.reserve_exact(1);
+        }
         self.bytes += u64::from(message.bytes);
         self.messages.push_back(message);
     }

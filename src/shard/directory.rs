@@ -31,13 +31,15 @@ impl Directory {
         self.table.find(hash, is_it).copied()
     }
 
+    /// There will be so many more: the table does not grow step by step.
+    pub(super) fn reserve(&mut self, sessions: &Sessions, additional: usize) {
+        let hash_of = |index: &u32| hash_of(&self.state, sessions, *index);
+        self.table.reserve(additional, hash_of);
+    }
+
     pub(super) fn insert(&mut self, sessions: &Sessions, index: u32) {
         let state = &self.state;
-        let hash_of = |index: &u32| {
-            sessions
-                .get(*index)
-                .map_or(0, |session| state.hash_one(&*session.client_id))
-        };
+        let hash_of = |index: &u32| hash_of(state, sessions, *index);
         self.table.insert_unique(hash_of(&index), index, hash_of);
     }
 
@@ -51,6 +53,11 @@ impl Directory {
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
+}
+
+fn hash_of(state: &RandomState, sessions: &Sessions, index: u32) -> u64 {
+    let session = sessions.get(index);
+    session.map_or(0, |session| state.hash_one(&*session.client_id))
 }
 
 fn has_client_id(sessions: &Sessions, index: u32, client_id: &str) -> bool {

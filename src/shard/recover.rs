@@ -25,7 +25,8 @@ use crate::topic::names::{FilterKind, validate_topic_filter};
 /// What is being recovered, and the messages of it that exist already.
 struct Loading {
     recovered: Recovered,
-    messages: Map<Place, SharedMessage>,
+    /// By the numbers of their bodies.
+    messages: Vec<Option<SharedMessage>>,
     clock: WallClock,
 }
 
@@ -111,29 +112,32 @@ impl Shard {
             }
         }
         let mut loading = Loading {
+            messages: vec![None; recovered.body_count()],
             recovered,
-            messages: map(0),
             clock,
         };
-        // The numbers are sorted, not the sessions: these are large.
-        let mut sessions = state.sessions;
-        let mut numbers: Vec<u64> = sessions.keys().copied().collect();
-        numbers.sort_unstable();
-        let mut indexes: Map<u64, u32> = map(0);
-        for number in numbers {
-            let Some(session) = sessions.remove(&number) else {
-                continue;
-            };
-            let index = self.load_session(now, number, session, &mut loading)?;
-            indexes.insert(number, index);
-        }
-        for ((number, filter), fields) in state.subscriptions {
-            if let Some(index) = indexes.get(&number) {
-                let generation = self.next_subscription_generation();
-                let subscription = Subscription::of_fields(fields, generation);
-                self.load_subscription(*index, &filter, subscription);
+        let mut sessions: Vec<_> = state.sessions.into_iter().collect();
+        sessions.sort_unstable_by_key(|(number, _)| *number);
+        self.directory.reserve(&self.sessions, sessions.len());
+        self.index.reserve(state.subscriptions.len());
+        // Both ascend, and what is behind a session's own are those of the next.
+        let mut subscriptions = state.subscriptions.into_iter().peekable();
+        let mut former_shards: Map<u32, ShardId> = map(0);
+        for (number, session) in sessions {
+            let index = self.load_session(now, number, *session, &mut loading)?;
+            let is_due = |((owner, _), _): &((u64, _), _)| *owner <= number;
+            while let Some(((owner, filter), fields)) = subscriptions.next_if(is_due) {
+                if owner == number {
+                    let generation = self.next_subscription_generation();
+                    let subscription = Subscription::of_fields(fields, generation);
+                    self.load_subscription(index, &filter, subscription);
+                }
+            }
+            if let Some(shard) = loading.recovered.former_shard(number) {
+                former_shards.insert(index, shard);
             }
         }
+        self.index.shrink();
         self.sys.clients_maximum = self.sessions.len() as u64;
         self.rearm_sys(now);
         for (topic_name, retained) in state.retained {
@@ -144,11 +148,6 @@ impl Shard {
             let shards = ShardSet::from_bits(forward.shards);
             self.load_forward(number, message, shards, forward.is_retained_update);
         }
-        let former = |recovered: &Recovered, number| recovered.former_shard(number);
-        let former_shards: Map<u32, ShardId> = indexes
-            .iter()
-            .filter_map(|(number, index)| Some((*index, former(&loading.recovered, *number)?)))
-            .collect();
         for overdue in loading.recovered.overdue() {
             let message = self.load_message(overdue.place, &mut loading)?;
             self.route_overdue(now, &message, |session| {
@@ -158,7 +157,7 @@ impl Shard {
             self.journal.let_go(&message);
             self.messages.release(message);
         }
-        for (_, message) in loading.messages {
+        for message in loading.messages.into_iter().flatten() {
             self.messages.release(message);
         }
         Ok(())
@@ -272,12 +271,15 @@ impl Shard {
         loading: &mut Loading,
     ) -> Result<SharedMessage, StartError> {
         let own_place = (!loading.recovered.is_rehomed()).then_some(place);
-        if let Some(message) = loading.messages.get(&place) {
+        let not_loaded = StartError::MessageNotLoaded { place };
+        let number = loading.recovered.body_number(place);
+        let number = number.ok_or(not_loaded)?;
+        if let Some(message) = &loading.messages[number] {
             self.journal.restore(message, own_place);
             return Ok(message.clone());
         }
-        let body = loading.recovered.body(place);
-        let body = body.ok_or(StartError::MessageNotLoaded { place })?;
+        let body = loading.recovered.body_numbered(number);
+        let body = body.ok_or(not_loaded)?;
         let expires_at_ms = body.expires_at_ms;
         let message = self.messages.make(&MessageParts {
             topic_name: body.topic_name,
@@ -288,7 +290,7 @@ impl Shard {
             expires_at: (expires_at_ms != 0).then(|| loading.clock.instant(expires_at_ms)),
         });
         self.journal.restore(&message, own_place);
-        loading.messages.insert(place, message.clone());
+        loading.messages[number] = Some(message.clone());
         Ok(message)
     }
 

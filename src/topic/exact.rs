@@ -74,6 +74,18 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
         slot
     }
 
+    /// There will be so many more filters at most: the table does not grow step by step.
+    pub(super) fn reserve(&mut self, additional: usize) {
+        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.filters, slot));
+        self.by_text.reserve(additional, rehash);
+    }
+
+    /// Gives back what [`Self::reserve`] asked for too much.
+    pub(super) fn shrink(&mut self) {
+        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.filters, slot));
+        self.by_text.shrink_to_fit(rehash);
+    }
+
     pub(super) fn remove(&mut self, text: &str, key: K) -> Option<Removed<V>> {
         self.remove_at(self.find(text)?, key)
     }

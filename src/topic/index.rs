@@ -43,6 +43,17 @@ impl<K: Copy + Eq + Hash, V: Copy> Index<K, V> {
         }
     }
 
+    /// At most so many filters without wildcards will be added, one after the other. Ends with
+    /// [`Self::shrink`].
+    pub fn reserve(&mut self, exact_filters: usize) {
+        self.exact.reserve(exact_filters);
+    }
+
+    /// Gives back what [`Self::reserve`] asked for too much.
+    pub fn shrink(&mut self) {
+        self.exact.shrink();
+    }
+
     /// Ends a subscription; `None` when there was none.
     pub fn remove(&mut self, topic_filter: &str, key: K) -> Option<Removed<V>> {
         let removed = match kind_of(topic_filter) {

@@ -12,6 +12,7 @@ mod recovery;
 use micro::case::{CASES, Case, Size};
 use micro::record::{self, Count, Counts};
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage:
@@ -19,7 +20,9 @@ const USAGE: &str = "usage:
   micro record RECORDED SUMMARIES  write the counts that differ to RECORDED
   micro raised EARLIER LATER       print the cases that cost more in LATER
   micro memory                     bytes per subscription, a million of them
-  micro recovery [COUNT]           CPU and memory of a start with so many sessions and messages";
+  micro recovery [COUNT]           CPU and memory of a start with so many sessions and messages
+  micro recovery-make DIR COUNT    its first half: a shard that leaves them in DIR, and its memory
+  micro recovery-start DIR         its second half: a start on DIR, which stays as it is";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +40,11 @@ fn main() -> ExitCode {
             Ok(count) => recovery::print(count),
             Err(_) => Err(USAGE.to_owned()),
         },
+        ["recovery-make", directory, count] => match count.parse() {
+            Ok(count) => recovery::make(Path::new(directory), count),
+            Err(_) => Err(USAGE.to_owned()),
+        },
+        ["recovery-start", directory] => recovery::start(Path::new(directory)),
         _ => Err(USAGE.to_owned()),
     };
     match done {

@@ -12,7 +12,7 @@ use ringway::shard::interface::{
     CloseCause, ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings,
 };
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,17 +61,20 @@ impl Store {
             .collect();
         numbers.sort_unstable();
         let mut recovery = Recovery::new(ShardId(0));
+        // One segment is in memory at a time, always in the same place: as the broker reads.
+        let mut bytes = Vec::new();
         for number in &numbers {
-            let bytes = fs::read(store.path(*number))?;
+            store.read(*number, &mut bytes)?;
             recovery.read(*number, &bytes).map_err(io::Error::other)?;
         }
         let mut recovered = recovery.finish().map_err(io::Error::other)?;
         recovered.leave_queues(store.shard.queue_memory());
         let wanted: Vec<u32> = recovered.wanted_segments().collect();
         for number in wanted {
-            let bytes = fs::read(store.path(number))?;
+            store.read(number, &mut bytes)?;
             recovered.load(number, &bytes).map_err(io::Error::other)?;
         }
+        drop(bytes);
         let counts = recovered.counts();
         store.sessions = counts.sessions;
         store.messages = counts.messages;
@@ -113,6 +116,12 @@ impl Store {
 
     fn path(&self, segment: u32) -> PathBuf {
         self.directory.join(segment.to_string())
+    }
+
+    fn read(&self, segment: u32, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
+        File::open(self.path(segment))?.read_to_end(bytes)?;
+        Ok(())
     }
 
     fn add_sessions(&mut self, numbers: std::ops::Range<u32>) -> io::Result<()> {
@@ -187,6 +196,9 @@ impl Store {
         self.now = self.now + Duration::from_millis(50);
         self.shard.on_timeout(self.now);
         loop {
+            while self.shard.poll_timeout().is_some_and(|at| at <= self.now) {
+                self.shard.on_timeout(self.now);
+            }
             while let Some((connection, transmit)) = self.shard.poll_transmit() {
                 self.shard.on_transmitted(self.now, connection, transmit);
             }

@@ -226,7 +226,7 @@ impl History {
         let Some(session) = self.pick() else { return };
         let SessionState {
             inflight, queue, ..
-        } = &self.state.sessions[&session];
+        } = &*self.state.sessions[&session];
         let first = inflight
             .front()
             .map(|it| (it.packet_id, it.queued.is_some()));
