@@ -1,8 +1,9 @@
 //! `ringway journal`: looking at, repairing and copying what a broker has stored.
 
-use super::exit::{DONE, failed, print, say};
+use super::exit::{DONE, failed, print};
+use super::repair::{announce_remedy, repair_shard};
 use crate::node::data_dir::DataDir;
-use crate::runtime::{RecordCounts, ShardContents, backup, inspect, repair};
+use crate::runtime::{ShardContents, backup, inspect};
 use clap::{Args, Subcommand};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -31,10 +32,12 @@ struct VerifyArguments {
     #[arg(value_name = "DIR")]
     data_dir: PathBuf,
 
-    /// Cut a damaged journal at its first damage
+    /// Make a damaged journal whole again, with the smallest loss that is safe
     ///
-    /// What stood behind it is lost to the broker, and is kept in DIR/cut-TIME. Says what it was
-    /// as far as it can be read.
+    /// Where the damage lies only in messages, only these are dropped, and it says whose they were;
+    /// the damaged segments are kept in DIR/damaged-TIME. Else the journal is cut at its first
+    /// damage: what stood behind it is lost to the broker, and is kept in DIR/cut-TIME. Without
+    /// this option it says which of the two it would be.
     #[arg(long)]
     repair: bool,
 }
@@ -89,49 +92,16 @@ fn verify_main(arguments: &VerifyArguments) -> ExitCode {
             (Ok(_), _) => print(summary(shard)),
             (Err(error), false) => {
                 print(error);
+                announce_remedy(&arguments.data_dir, shard.shard);
                 is_well = false;
             }
-            (Err(_), true) => is_well &= repair_shard(&arguments.data_dir, shard),
+            (Err(error), true) => {
+                print(error);
+                is_well &= repair_shard(&arguments.data_dir, shard.shard);
+            }
         }
     }
     if is_well { DONE } else { ExitCode::from(1) }
-}
-
-/// Cuts until the journal can be read; false: it cannot.
-fn repair_shard(data_dir: &Path, shard: &ShardContents) -> bool {
-    let mut state = shard.state;
-    let mut last = None;
-    while let Err(error) = state {
-        print(error);
-        let place = (error.segment, error.offset);
-        // Each cut is in front of the last one, or does not help.
-        if last.is_some_and(|last| place >= last) {
-            say("ringway: cutting does not help");
-            return false;
-        }
-        last = Some(place);
-        let cut = match repair(data_dir, error) {
-            Ok(cut) => cut,
-            Err(error) => {
-                say(format_args!("ringway: not repaired: {error}"));
-                return false;
-            }
-        };
-        print(format_args!(
-            "cut there; lost: {}; kept in {}",
-            records(&cut.records),
-            cut.copy.display()
-        ));
-        let again = inspect(data_dir).unwrap_or_default();
-        let Some(again) = again.into_iter().find(|it| it.shard == shard.shard) else {
-            return false;
-        };
-        if again.state.is_ok() {
-            print(summary(&again));
-        }
-        state = again.state;
-    }
-    true
 }
 
 fn inspect_main(arguments: &InspectArguments) -> ExitCode {
@@ -152,7 +122,7 @@ fn inspect_main(arguments: &InspectArguments) -> ExitCode {
     DONE
 }
 
-fn summary(shard: &ShardContents) -> String {
+pub(super) fn summary(shard: &ShardContents) -> String {
     let ShardContents {
         shard: number,
         segments,
@@ -168,17 +138,6 @@ fn summary(shard: &ShardContents) -> String {
         ),
         Err(error) => format!("{files}; damaged: {error}"),
     }
-}
-
-/// `3 body, 4 queued`, or `nothing that can be read`.
-fn records(counts: &RecordCounts) -> String {
-    if counts.is_empty() {
-        return "nothing that can be read".to_owned();
-    }
-    let each = counts
-        .iter()
-        .map(|(kind, count)| format!("{count} {}", kind.name()));
-    each.collect::<Vec<_>>().join(", ")
 }
 
 fn json(contents: &[ShardContents]) -> String {

@@ -11,6 +11,7 @@ mod journal;
 mod log;
 mod publish;
 mod ready;
+mod repair;
 mod serve;
 mod show_config;
 mod sources;

@@ -4,6 +4,7 @@
 use super::layout::{BLOCK_HEADER_BYTES, BlockHeader, BlockSalt, SegmentHeader, block_bytes};
 use super::recovery::Recovery;
 use super::scan::SegmentBlocks;
+use super::spare::Survey;
 use crate::base::ids::ShardId;
 
 const SHARD: ShardId = ShardId(3);
@@ -17,6 +18,7 @@ pub fn exercise_recovery(bytes: &[u8]) {
 }
 
 fn recover(segment: &[u8]) {
+    repair(segment);
     let mut recovery = Recovery::new(SHARD);
     if recovery.read(1, segment).is_err() {
         return;
@@ -36,6 +38,31 @@ fn recover(segment: &[u8]) {
                 .find(|(place, _)| recovered.body(*place).is_none());
             assert_eq!(missing, None);
         }
+    }
+}
+
+/// What can be left of it without some messages.
+fn repair(segment: &[u8]) {
+    let mut survey = Survey::new(SHARD);
+    if survey.read(1, segment).is_err() {
+        return;
+    }
+    let mut recovery = Recovery::sparing(SHARD, survey.finish());
+    if recovery.read(1, segment).is_err() {
+        return;
+    }
+    if let Ok(mut recovered) = recovery.finish() {
+        let wanted: Vec<u32> = recovered.wanted_segments().collect();
+        let bytes_of = |number| if number == 1 { segment } else { &[] };
+        let lost = wanted
+            .iter()
+            .flat_map(|number| recovered.lost(*number, bytes_of(*number)));
+        let lost = lost.collect();
+        recovered.give_up(&lost);
+        let left = wanted
+            .into_iter()
+            .try_for_each(|number| recovered.load(number, bytes_of(number)));
+        assert_eq!(left, Ok(()));
     }
 }
 

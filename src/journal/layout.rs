@@ -193,12 +193,20 @@ impl BlockHeader {
         })
     }
 
-    /// The payload behind the header at the beginning of `bytes`, if it is whole.
+    /// The payload behind the header at the beginning of `bytes`, whole or not.
     pub(super) fn payload<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let start = BLOCK_HEADER_BYTES as usize;
         let end = start.checked_add(self.payload_bytes as usize)?;
-        let payload = bytes.get(start..end)?;
-        (crc32c::crc32c(payload) == self.payload_crc).then_some(payload)
+        bytes.get(start..end)
+    }
+
+    /// Whether these bytes, or bytes with this check sum, are the payload that was written.
+    pub(super) fn is_of(&self, payload: &[u8]) -> bool {
+        self.is_of_crc(crc32c::crc32c(payload))
+    }
+
+    pub(super) const fn is_of_crc(&self, payload_crc: u32) -> bool {
+        self.payload_crc == payload_crc
     }
 }
 

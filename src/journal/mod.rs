@@ -11,6 +11,8 @@
 //! - `scan`: segments -> blocks. `state`: what a run of records amounts to.
 //! - `recovery`: all segments of a shard -> state, or the place where it is broken. `recovered`:
 //!   that state with its messages. `rehome`: divided anew for another number of shards.
+//! - `spare`, `losses`, `rewrite`: a damaged journal, the messages that it lost, and the snapshot
+//!   without them.
 //!
 //! # What recovery gives
 //!
@@ -37,13 +39,16 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod layout;
+mod losses;
 mod place;
 mod record;
 mod recovered;
 mod recovery;
 mod rehome;
+mod rewrite;
 mod scan;
 mod segments;
+mod spare;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -52,6 +57,7 @@ mod writer;
 pub use batch::{JournalBatch, Write};
 pub use error::{Damage, JournalError};
 pub use layout::{FORMAT_VERSION, PAGE_BYTES, SEGMENT_BYTES_MIN};
+pub use losses::Losses;
 pub use place::Place;
 pub use record::{BodyView, Queued, Record, RecordKind, SubscriptionFields, WillFields};
 pub use recovered::{QueueMemory, Recovered, RecoveredCounts};
@@ -59,6 +65,7 @@ pub use recovery::Recovery;
 pub use rehome::OverdueMessage;
 pub use scan::{Records, SegmentBlocks};
 pub use segments::SegmentEvent;
+pub use spare::{SparedBlocks, Survey};
 pub use state::{
     ForwardState, InflightState, QueuedState, RetainedState, SessionState, State, WillState,
 };

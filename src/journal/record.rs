@@ -42,6 +42,8 @@ use smallvec::SmallVec;
 
 /// Kind and length.
 pub(super) const RECORD_HEADER_BYTES: usize = 5;
+/// The check sum in front of everything else in a body.
+pub(super) const BODY_CRC_BYTES: usize = 4;
 /// Fields of a body in front of its topic name.
 const BODY_FIXED_BYTES: usize = 20;
 

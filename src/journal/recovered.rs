@@ -8,7 +8,7 @@ use super::state::{QueuedState, State};
 use super::writer::WriterSettings;
 use crate::base::ids::ShardId;
 use crate::base::map::{Map, map};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Plain data that can go to another thread.
@@ -239,12 +239,16 @@ impl Recovered {
             .try_for_each(|index| self.wanted_record(index, bytes).map(|_| ()))
     }
 
-    fn wanted_of(&self, segment: u32) -> Range<usize> {
+    pub(super) fn wanted_of(&self, segment: u32) -> Range<usize> {
         let before = |end: u32| self.wanted.partition_point(|it| it.place.segment() < end);
         before(segment)..before(segment.saturating_add(1))
     }
 
-    fn wanted_record<'a>(&self, index: usize, segment: &'a [u8]) -> Result<&'a [u8], JournalError> {
+    pub(super) fn wanted_record<'a>(
+        &self,
+        index: usize,
+        segment: &'a [u8],
+    ) -> Result<&'a [u8], JournalError> {
         let Wanted { place, bytes, .. } = self.wanted[index];
         let start = place.offset() as usize;
         let record = segment.get(start..start.saturating_add(bytes as usize));
@@ -256,6 +260,14 @@ impl Recovered {
                 offset: place.offset(),
                 damage: Damage::MessageLost,
             })
+    }
+
+    pub(super) fn wanted_place(&self, index: usize) -> Place {
+        self.wanted[index].place
+    }
+
+    pub(super) fn forget_wanted(&mut self, lost: &BTreeSet<Place>) {
+        self.wanted.retain(|wanted| !lost.contains(&wanted.place));
     }
 
     /// Bodies that are needed, or were put together: more than any [`Self::body_number`].

@@ -11,6 +11,7 @@ use super::place::Place;
 use super::record::Record;
 use super::recovered::Recovered;
 use super::scan::{Block, Records, SegmentBlocks};
+use super::spare::SparedBlocks;
 use super::state::State;
 use crate::base::ids::ShardId;
 
@@ -27,6 +28,7 @@ pub struct Recovery {
     segments: Vec<u32>,
     /// Of all payloads.
     bytes: u64,
+    spared: SparedBlocks,
 }
 
 /// The state under one assumption on where the journal begins.
@@ -58,8 +60,15 @@ struct Held {
 impl Recovery {
     #[must_use]
     pub fn new(shard: ShardId) -> Self {
+        Self::sparing(shard, SparedBlocks::default())
+    }
+
+    /// For a repair: blocks of which only messages are damaged count as whole.
+    #[must_use]
+    pub fn sparing(shard: ShardId, spared: SparedBlocks) -> Self {
         Self {
             shard,
+            spared,
             base: Version::default(),
             candidate: None,
             epoch: None,
@@ -89,10 +98,13 @@ impl Recovery {
             return Ok(());
         };
         self.enter(&blocks.header, follows);
-        while let Some(block) = blocks.next() {
+        loop {
+            let spared = &self.spared;
+            let Some(block) = blocks.next_or(|block| spared.contains(segment, block.offset)) else {
+                return Ok(());
+            };
             self.take_block(segment, &block);
         }
-        Ok(())
     }
 
     /// Does the segment continue what was read? `follows`: the one before it was read, too. When

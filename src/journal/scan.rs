@@ -68,6 +68,15 @@ impl<'a> SegmentBlocks<'a> {
     /// The next valid block. Looks at every page behind a gap: a false one would have to know the
     /// epoch's salt.
     pub(super) fn next(&mut self) -> Option<Block<'a>> {
+        self.next_or(|_| false)
+    }
+
+    /// The same; `is_spared` says whether a block counts whose header is whole and whose payload
+    /// is not.
+    pub(super) fn next_or(
+        &mut self,
+        mut is_spared: impl FnMut(&Block<'a>) -> bool,
+    ) -> Option<Block<'a>> {
         let searched_from = self.offset;
         loop {
             let offset = self.offset;
@@ -78,14 +87,17 @@ impl<'a> SegmentBlocks<'a> {
             if let Some(header) = BlockHeader::decode(rest, self.salt, offset)
                 && let Some(payload) = header.payload(rest)
             {
-                let bytes = block_bytes(header.payload_bytes);
-                self.offset = offset.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-                return Some(Block {
+                let block = Block {
                     header,
                     offset,
                     payload,
                     searched_from,
-                });
+                };
+                if header.is_of(payload) || is_spared(&block) {
+                    let bytes = block_bytes(header.payload_bytes);
+                    self.offset = offset.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+                    return Some(block);
+                }
             }
             self.offset = offset.checked_add(PAGE_BYTES)?;
         }
@@ -109,7 +121,7 @@ impl<'a> SegmentBlocks<'a> {
 }
 
 /// A record's kind and content, if it is complete.
-type Undecoded<'a> = Option<(u8, &'a [u8])>;
+pub(super) type Undecoded<'a> = Option<(u8, &'a [u8])>;
 
 /// The records of one payload with their places; `None` for the first that is malformed, which is
 /// the last item.
@@ -151,6 +163,11 @@ impl<'a> Records<'a> {
                 None => return Some((place, None)),
             }
         }
+    }
+
+    /// All records, whatever they contain.
+    pub(super) fn undecoded(mut self) -> impl Iterator<Item = (Place, Undecoded<'a>)> {
+        std::iter::from_fn(move || self.next_undecoded())
     }
 
     /// The next record, whatever it contains.

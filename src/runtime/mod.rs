@@ -31,9 +31,9 @@ mod tests;
 
 pub use counters::NetCounters;
 pub use disk::{
-    BackupSummary, Cut, DiskError, JournalOptions, RecordCounts, RehomeOptions, ShardContents,
-    StoredCounts, backup, carry_out_rehoming, end_rehoming, inspect, pending_rehoming, rehome,
-    repair,
+    BackupSummary, Cut, DiskError, JournalError, JournalOptions, Losses, Mending, RecordCounts,
+    RehomeOptions, Remedy, ShardContents, StoredCounts, backup, carry_out_rehoming, end_rehoming,
+    inspect, pending_rehoming, rehome, remedy, repair,
 };
 pub use error::ServeError;
 pub use executor::Tasks;

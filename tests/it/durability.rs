@@ -218,6 +218,10 @@ fn damage_is_found_named_and_cut() {
     let said = text(&damaged.stdout);
     assert!(said.contains("journal of shard 0, segment "), "{said}");
     assert!(said.contains(&format!("offset {middle}")), "{said}");
+    assert!(
+        said.contains("--repair would cut the journal there"),
+        "{said}"
+    );
 
     let repaired = journal(&["verify", "--repair", directory]);
     let said = text(&repaired.stdout);
@@ -235,6 +239,70 @@ fn damage_is_found_named_and_cut() {
     assert!(kept, "the end of the journal is kept");
     let mut broker = Broker::start_on(&data_dir, 1, SMALL_FILES);
     assert_eq!(broker.stop().code(), Some(0));
+    fs::remove_dir_all(&data_dir).unwrap();
+}
+
+/// Changes a byte in the only place of the journal where this stands.
+fn damage_text(data_dir: &Path, text: &[u8]) {
+    let path = fullest_segment(data_dir);
+    let mut bytes = fs::read(&path).unwrap();
+    let mut places = bytes.windows(text.len()).enumerate();
+    let place = places.find(|(_, window)| *window == text).unwrap().0;
+    bytes[place] ^= 0x20;
+    fs::write(&path, &bytes).unwrap();
+}
+
+#[test]
+fn damaged_messages_are_dropped_and_everything_else_stays() {
+    let data_dir = scratch_dir("damaged-messages");
+    let directory = data_dir.to_str().unwrap();
+    let mut broker = Broker::start_on(&data_dir, 1, SMALL_FILES);
+    fill(&broker, 5);
+    let mut publisher = Raw::connected(&broker, "publisher");
+    let lost = [
+        publish_v5("to/3", 1, 1, b"message to be damaged"),
+        retained("lost/topic", 2, b"retained one to be damaged"),
+        publish_v5("to/3", 1, 3, b"after"),
+        retained("found/topic", 4, b"whole"),
+    ];
+    for publish in lost {
+        publisher.send(&publish);
+        assert_eq!(publisher.packet()[0], 0x40);
+    }
+    assert_eq!(broker.stop().code(), Some(0));
+    damage_text(&data_dir, b"message to be damaged");
+    damage_text(&data_dir, b"retained one to be damaged");
+
+    let looked = journal(&["verify", directory]);
+    let said = text(&looked.stdout);
+    assert_eq!(looked.status.code(), Some(1), "{said}");
+    let losses = "1 message of 1 client, 1 retained message";
+    let announced = format!("--repair would drop only {losses}\n");
+    assert!(said.contains(&announced), "{said}");
+    let repaired = journal(&["verify", "--repair", directory]);
+    let said = text(&repaired.stdout);
+    assert_eq!(repaired.status.code(), Some(0), "{said}");
+    assert!(said.contains(&format!("dropped: {losses}; ")), "{said}");
+    assert!(said.contains("  1 message of \"sleeper-3\"\n"), "{said}");
+    assert!(said.contains("  retained \"lost/topic\"\n"), "{said}");
+    assert!(
+        said.contains("8 sessions, 41 queued messages, 9 retained"),
+        "{said}"
+    );
+    assert_eq!(journal(&["verify", directory]).status.code(), Some(0));
+    let mut entries = fs::read_dir(&data_dir).unwrap();
+    let is_copy = |name: &str| name.starts_with("damaged-");
+    assert!(entries.any(|entry| is_copy(&entry.unwrap().file_name().to_string_lossy())));
+
+    let broker = Broker::start_on(&data_dir, 1, SMALL_FILES);
+    let (mut sleeper, _) = persistent(&broker, "sleeper-3");
+    for _ in 0..5 {
+        sleeper.packet();
+    }
+    assert!(sleeper.packet().ends_with(b"after"));
+    drop(sleeper);
+    check(&broker, 5);
+    drop(broker);
     fs::remove_dir_all(&data_dir).unwrap();
 }
 

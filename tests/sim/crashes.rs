@@ -42,6 +42,7 @@ fn add(sum: &mut Tally, world: &Tally) {
     sum.unharmed += world.unharmed;
     sum.shortened += world.shortened;
     sum.refusals += world.refusals;
+    sum.dropped += world.dropped;
     sum.unmended += world.unmended;
     sum.missed += world.missed;
 }
@@ -80,6 +81,7 @@ fn crashes_lose_nothing_acknowledged() {
         unharmed,
         shortened,
         refusals,
+        dropped,
         ..
     } = tally;
     for count in [
@@ -97,6 +99,7 @@ fn crashes_lose_nothing_acknowledged() {
         unharmed,
         shortened,
         refusals,
+        dropped,
     ] {
         assert!(count > 0, "{tally:?}");
     }

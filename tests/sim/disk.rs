@@ -5,10 +5,11 @@ use crate::swarm::one_of;
 use ringway::base::ids::ShardId;
 use ringway::base::random::Random;
 use ringway::journal::{
-    JournalBatch, JournalError, PAGE_BYTES, QueueMemory, Recovered, Recovery, SegmentEvent,
+    JournalBatch, JournalError, Losses, PAGE_BYTES, QueueMemory, Recovered, Recovery, SegmentEvent,
+    Survey, Writer, WriterSettings,
 };
 use ringway::shard::interface::ReadRequest;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -263,7 +264,59 @@ impl Disk {
         true
     }
 
-    /// What `ringway journal verify --repair` does at a place of damage.
+    /// What `ringway journal verify --repair` does where only messages are damaged; `salt` is of
+    /// the snapshot without them.
+    pub(crate) fn mend(&mut self, shard: u16, salt: u64) -> Result<Losses, JournalError> {
+        let shard = ShardId(shard);
+        let mut survey = Survey::new(shard);
+        for (number, bytes) in &self.synced {
+            survey.read(*number, bytes)?;
+        }
+        let mut recovery = Recovery::sparing(shard, survey.finish());
+        for (number, bytes) in &self.synced {
+            recovery.read(*number, bytes)?;
+        }
+        let mut recovered = recovery.finish()?;
+        let mut lost = BTreeSet::new();
+        for number in recovered.wanted_segments() {
+            let bytes = self.synced.get(&number).map_or(&[][..], |it| it);
+            lost.extend(recovered.lost(number, bytes));
+        }
+        let losses = recovered.give_up(&lost);
+        let lengths = self.synced.values().map(Vec::len);
+        let segment_bytes = u32::try_from(lengths.max().unwrap_or(0)).unwrap_or(u32::MAX);
+        let mut writer = Writer::new(recovered.writer_settings(WriterSettings {
+            shard,
+            epoch: 1,
+            previous_epoch: 0,
+            previous_last_block: 0,
+            salt,
+            first_segment: 1,
+            segment_bytes,
+            sync: true,
+        }));
+        recovered.write_snapshot(&mut writer, |_| Ok::<_, JournalError>(()))?;
+        self.write_all(&mut writer, segment_bytes);
+        Ok(losses)
+    }
+
+    fn write_all(&mut self, writer: &mut Writer, segment_bytes: u32) {
+        loop {
+            while let Some(event) = writer.poll_segment() {
+                if let SegmentEvent::Wanted(number) = event {
+                    self.synced.insert(number, vec![0; segment_bytes as usize]);
+                    writer.on_segment_ready(number);
+                }
+            }
+            let Some(batch) = writer.poll() else { return };
+            for write in batch.writes() {
+                self.put(write.segment, write.offset as usize, write.bytes);
+            }
+            writer.on_durable(batch);
+        }
+    }
+
+    /// And where more is damaged.
     pub(crate) fn cut(&mut self, error: &JournalError) {
         self.synced.split_off(&(error.segment + 1));
         if let Some(segment) = self.synced.get_mut(&error.segment) {

@@ -2,9 +2,10 @@
 
 use crate::base::ids::ShardId;
 use crate::journal::{
-    JournalError, Recovered, Recovery, SEGMENT_BYTES_MIN, SegmentEvent, Writer, WriterSettings,
+    JournalError, Losses, Recovered, Recovery, SEGMENT_BYTES_MIN, SegmentEvent, Survey, Writer,
+    WriterSettings,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const SHARD: ShardId = ShardId(5);
 
@@ -74,5 +75,36 @@ impl Disk {
             recovered.load(number, self.segments.get(&number).map_or(&[], |it| it))?;
         }
         Ok(recovered)
+    }
+
+    /// Drops the messages that are lost, if nothing else is: what a repair does.
+    pub(super) fn mend(&mut self) -> Result<Losses, JournalError> {
+        let mut survey = Survey::new(SHARD);
+        for (number, bytes) in &self.segments {
+            survey.read(*number, bytes)?;
+        }
+        let mut recovery = Recovery::sparing(SHARD, survey.finish());
+        for (number, bytes) in &self.segments {
+            recovery.read(*number, bytes)?;
+        }
+        let mut recovered = recovery.finish()?;
+        let mut lost = BTreeSet::new();
+        for number in recovered.wanted_segments() {
+            let bytes = self.segments.get(&number).map_or(&[][..], |it| it);
+            lost.extend(recovered.lost(number, bytes));
+        }
+        let losses = recovered.give_up(&lost);
+        let salt = 99;
+        let settings = WriterSettings { salt, ..settings() };
+        let mut writer = Writer::new(recovered.writer_settings(settings));
+        let flushed = recovered.write_snapshot(&mut writer, |writer| {
+            writer.write_all();
+            self.serve(writer);
+            Ok::<_, JournalError>(())
+        });
+        flushed.map(|()| {
+            self.serve(&mut writer);
+            losses
+        })
     }
 }

@@ -3,4 +3,5 @@
 mod disk;
 mod format;
 mod history;
+mod mend;
 mod torn;

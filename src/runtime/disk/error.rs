@@ -50,7 +50,7 @@ impl fmt::Display for DiskError {
             ),
             Self::Journal(error) => write!(
                 formatter,
-                "{error}; `ringway journal verify` says more, and `--repair` cuts the journal there"
+                "{error}; `ringway journal verify` says what `--repair` would make of it"
             ),
             Self::Start(error) => error.fmt(formatter),
             Self::System { doing, path, error } => {

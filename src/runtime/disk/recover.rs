@@ -143,7 +143,7 @@ pub(super) fn read_journal(
 }
 
 /// Reads segments into the same memory, and says how far it is when that takes long.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     directory: &'a Path,
     id: ShardId,
     segments: usize,
@@ -154,7 +154,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(directory: &'a Path, id: ShardId, segments: usize) -> Self {
+    pub(super) fn new(directory: &'a Path, id: ShardId, segments: usize) -> Self {
         Self {
             directory,
             id,
@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read(&mut self, number: u32) -> Result<&[u8], DiskError> {
+    pub(super) fn read(&mut self, number: u32) -> Result<&[u8], DiskError> {
         self.reads += 1;
         if Instant::now() >= self.next_progress {
             self.next_progress = Instant::now() + PROGRESS_TIME;

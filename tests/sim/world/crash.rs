@@ -69,8 +69,10 @@ pub(crate) struct Tally {
     pub(crate) unharmed: u64,
     /// Those that found an earlier end of the journal.
     pub(crate) shortened: u64,
-    /// Starts that were refused for damage, and that cuts could not mend.
+    /// Starts that were refused for damage, those of them that came when only messages were given
+    /// up, and those that cuts could not mend.
     pub(crate) refusals: u64,
+    pub(crate) dropped: u64,
     pub(crate) unmended: u64,
     /// Worlds in which a running broker missed a damaged message and said so.
     pub(crate) missed: u64,
@@ -312,7 +314,7 @@ impl World {
         let memory = (!moves).then_some(memory);
         let recovered = match storage.recover(memory) {
             Ok(recovered) => recovered,
-            Err(error) if storage.is_damaged => return self.mend(error, memory),
+            Err(error) if storage.is_damaged => return self.mend(error, None, memory),
             Err(error) => return self.fail(format!("the start was refused: {error}")),
         };
         if storage.flips_bits() {

@@ -1,12 +1,14 @@
 //! Old data flips bits: a start must find the state that it would have found without, or an earlier
-//! end of the journal, or refuse with the place; after cuts as `ringway journal verify --repair`
-//! makes them it must succeed. No message that it finds may be another than was published.
+//! end of the journal, or refuse with the place. A repair as `ringway journal verify --repair` does
+//! it then leads to a start, without messages alone if these were all that was damaged. No message
+//! that it finds may be another than was published.
 
 use super::World;
 use super::crash::Storage;
 use crate::model::{payload, payload_id};
 use crate::schedule::Event;
 use ringway::journal::{JournalError, QueueMemory, Recovered};
+use std::collections::BTreeMap;
 
 /// Each takes something away, so there is an end.
 const CUTS_MAX: usize = 1_000;
@@ -34,7 +36,7 @@ impl World {
         };
         let found = match storage.recover(memory) {
             Ok(found) => found,
-            Err(error) => return self.mend(error, memory),
+            Err(error) => return self.mend(error, Some(sound), memory),
         };
         if format!("{found:?}") == format!("{sound:?}") {
             storage.tally.unharmed += 1;
@@ -45,25 +47,47 @@ impl World {
         }
     }
 
-    /// Cuts where the start was refused until it succeeds.
-    pub(super) fn mend(&mut self, mut error: JournalError, memory: Option<QueueMemory>) {
+    /// Drops messages, or cuts, where the start was refused until it succeeds. `sound`: what it
+    /// would have found.
+    pub(super) fn mend(
+        &mut self,
+        mut error: JournalError,
+        sound: Option<&[Recovered]>,
+        memory: Option<QueueMemory>,
+    ) {
         let now = self.schedule.now();
         let Some(storage) = &mut self.storage else {
             return;
         };
         storage.tally.refusals += 1;
+        let mut is_cut = false;
         for _ in 0..CUTS_MAX {
             self.trace.note(now, format_args!("refused: {error}"));
-            // Also behind a cut: it may take the snapshot that the segments before it need. Only a
-            // backup helps then.
-            if !error.damage.is_healed_by_cut() {
-                storage.tally.unmended += 1;
-                self.is_over = true;
-                return;
+            let salt = storage.rare.next_u64();
+            let disk = &mut storage.disks[error.shard.index()];
+            match disk.mend(error.shard.0, salt) {
+                Ok(losses) => self.trace.note(now, format_args!("dropped: {losses:?}")),
+                // Also behind a cut: it may take the snapshot that the segments before it need.
+                // Only a backup helps then.
+                Err(error) if !error.damage.is_healed_by_cut() => {
+                    storage.tally.unmended += 1;
+                    self.is_over = true;
+                    return;
+                }
+                Err(error) => {
+                    disk.cut(&error);
+                    is_cut = true;
+                }
             }
-            storage.disks[error.shard.index()].cut(&error);
             match storage.recover(memory) {
-                Ok(found) => return self.end_with(found),
+                Ok(found) => {
+                    storage.tally.dropped += u64::from(!is_cut);
+                    let sound = sound.filter(|_| !is_cut);
+                    if sound.is_some_and(|sound| !differ_in_messages(sound, &found)) {
+                        self.fail("a repair took more than messages".into());
+                    }
+                    return self.end_with(found);
+                }
                 Err(next) => error = next,
             }
         }
@@ -109,4 +133,19 @@ impl World {
             (!is_right).then(|| format!("damaged message {id:?} at {place:?}"))
         })
     }
+}
+
+/// Whether two starts find the same but for messages.
+fn differ_in_messages(sound: &[Recovered], found: &[Recovered]) -> bool {
+    let clients = |it: &Recovered| {
+        let sessions = it.state.sessions.iter();
+        let clients = sessions.map(|(number, session)| (*number, session.client_id.clone()));
+        clients.collect::<BTreeMap<_, _>>()
+    };
+    sound.iter().zip(found).all(|(sound, found)| {
+        clients(sound) == clients(found)
+            && sound.state.subscriptions == found.state.subscriptions
+            && sound.state.arrived == found.state.arrived
+            && sound.state.next_forward == found.state.next_forward
+    })
 }
