@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 const SECTOR_BYTES: usize = 512;
 
 /// Bytes on their way to the medium.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Written {
     segment: u32,
     offset: u32,
@@ -80,7 +80,19 @@ pub(crate) struct Disk {
     orders: VecDeque<SegmentEvent>,
     /// What the shard wants to have back.
     reads: Vec<ReadRequest>,
+    /// For the next start.
+    remains: Option<Remains>,
     pub(crate) segments_recycled: u64,
+}
+
+/// What a crash did to the writes that were not synced.
+#[derive(Debug)]
+struct Remains {
+    /// The segments that they went to, as they were without them.
+    before: BTreeMap<u32, Vec<u8>>,
+    writes: Vec<Written>,
+    /// So many of the first came whole.
+    whole: usize,
 }
 
 impl Disk {
@@ -205,19 +217,33 @@ impl Disk {
 
     /// The process ends, and with `loses_power` everything. What was on its way is torn.
     pub(crate) fn crash(&mut self, random: &mut Random, end: &ProcessEnd) {
-        for written in std::mem::take(&mut self.unsynced) {
-            if end.loses_power {
-                self.tear(&written, random);
-            } else {
-                self.put(written.segment, written.offset as usize, &written.bytes);
-            }
-        }
+        let mut writes = std::mem::take(&mut self.unsynced);
+        let done = if end.loses_power { 0 } else { writes.len() };
         if let Some(UnderWay { batch, stage }) = self.under_way.take()
             && let Stage::Write(index) = stage
-            && let Some(written) = written(&batch, index)
         {
-            self.tear(&written, random);
+            writes.extend(written(&batch, index));
         }
+        let touched = writes.iter().filter_map(|it| {
+            let segment = self.synced.get(&it.segment)?;
+            Some((it.segment, segment.clone()))
+        });
+        let before = touched.collect();
+        let mut whole = 0;
+        for (index, written) in writes.iter().enumerate() {
+            let is_whole = if index < done {
+                self.put(written.segment, written.offset as usize, &written.bytes);
+                true
+            } else {
+                self.tear(written, random)
+            };
+            whole += usize::from(is_whole && whole == index);
+        }
+        self.remains = Some(Remains {
+            before,
+            writes,
+            whole,
+        });
         while !self.orders.is_empty() && random.chance(1, 2) {
             self.carry_out(end.segment_bytes, end.has_space);
         }
@@ -225,8 +251,8 @@ impl Disk {
         self.reads.clear();
     }
 
-    /// Some of the sectors come to the medium.
-    fn tear(&mut self, written: &Written, random: &mut Random) {
+    /// Some of the sectors come to the medium; true: all.
+    fn tear(&mut self, written: &Written, random: &mut Random) -> bool {
         let sectors = written.bytes.chunks(SECTOR_BYTES);
         let count = sectors.len() as u64;
         let end = match random.below(4) {
@@ -235,12 +261,15 @@ impl Disk {
             _ => random.below(count + 1),
         };
         let has_holes = random.chance(1, 3);
+        let mut put = 0;
         for (index, sector) in (0..end).zip(sectors) {
             if !has_holes || random.chance(1, 2) {
                 let offset = written.offset as usize + index as usize * SECTOR_BYTES;
                 self.put(written.segment, offset, sector);
+                put += 1;
             }
         }
+        put == count
     }
 
     /// Some bits of one written page change.
@@ -343,6 +372,43 @@ impl Disk {
             recovered.load(number, self.synced.get(&number).map_or(&[], |it| it))?;
         }
         Ok(recovered)
+    }
+
+    /// Is what a start found a state that existed: what the journal amounts to when the last of
+    /// its writes were never made, but none of those that came whole, one behind the other, is
+    /// missing? Asked once after each crash.
+    pub(crate) fn has_existed(
+        &mut self,
+        shard: u16,
+        memory: Option<QueueMemory>,
+        found: &Recovered,
+    ) -> bool {
+        let Some(remains) = self.remains.take() else {
+            return true;
+        };
+        // A segment may begin that has no block yet: then only the names of the last ones differ.
+        let found = format!("{:?}", found.state);
+        let is_found = |disk: &Self| {
+            let other = disk.recover(shard, memory);
+            other.is_ok_and(|other| format!("{:?}", other.state) == found)
+        };
+        let mut disk = Self {
+            synced: self.synced.clone(),
+            ..Self::default()
+        };
+        for (number, bytes) in remains.before {
+            // What was given up since then is not there.
+            if let Some(segment) = disk.synced.get_mut(&number) {
+                *segment = bytes;
+            }
+        }
+        for (index, written) in remains.writes.iter().enumerate() {
+            if index >= remains.whole && is_found(&disk) {
+                return true;
+            }
+            disk.put(written.segment, written.offset as usize, &written.bytes);
+        }
+        is_found(&disk)
     }
 }
 

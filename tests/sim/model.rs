@@ -28,6 +28,8 @@ pub(crate) struct Message {
     pub(crate) refused: bool,
     /// QoS 0: the broker answered something that was sent later on the same connection.
     pub(crate) processed: bool,
+    /// A crash may have taken it from the broker again, although it was accepted.
+    pub(crate) undone: bool,
 }
 
 /// Is a will to be published?
@@ -43,6 +45,33 @@ pub(crate) enum Fate {
 }
 
 impl Message {
+    /// Sent once, without RETAIN, and nothing is known yet of what became of it.
+    pub(crate) fn new(
+        publisher: usize,
+        topic: String,
+        qos: u8,
+        bytes: usize,
+        first_sent: Instant,
+    ) -> Self {
+        Self {
+            publisher,
+            topic,
+            qos,
+            retain: false,
+            bytes,
+            expiry_s: None,
+            will: None,
+            first_sent,
+            transmissions: 1,
+            resent: false,
+            accepted: None,
+            hears_refusal: false,
+            refused: false,
+            processed: false,
+            undone: false,
+        }
+    }
+
     pub(crate) const fn is_clear(&self) -> bool {
         self.bytes == 0
     }
@@ -51,7 +80,7 @@ impl Message {
     pub(crate) fn is_certain(&self) -> bool {
         match self.will {
             Some(fate) => fate == Fate::Must,
-            None => self.accepted.is_some() || self.processed,
+            None => (self.accepted.is_some() || self.processed) && !self.undone,
         }
     }
 }

@@ -9,6 +9,8 @@ use ringway::config::limits::{DurabilityAck, DurabilityLimits};
 pub(crate) struct StoragePlan {
     /// The end of the process is a loss of power, too: what was not synced may be lost.
     pub(crate) loses_power: bool,
+    /// A crash may undo what was acknowledged: `durability.ack` promises less than the crash takes.
+    pub(crate) undoes: bool,
     /// One of so many events is a crash; sooner while a snapshot is open, or the start not over.
     pub(crate) crash_every: u64,
     pub(crate) crashes_max: u64,
@@ -51,8 +53,17 @@ impl StoragePlan {
         if is_killed_only && one(&[0, 1]) == 1 {
             swarm.limits.durability.ack = DurabilityAck::Os;
         }
+        // From numbers of its own: the other worlds stay what they are.
+        let mut modes = Random::new(seed ^ 0x006D_6F64_6573);
+        let undoes = modes.chance(1, 3);
+        if undoes {
+            let weak = [DurabilityAck::None, DurabilityAck::Os];
+            let choices = if is_killed_only { &weak[..1] } else { &weak };
+            swarm.limits.durability.ack = *one_of(choices, &mut modes);
+        }
         Self {
             loses_power: !is_killed_only,
+            undoes,
             crash_every: one(&[200, 1_000, 5_000, 20_000]),
             crashes_max: one(&[1, 5, 30]),
             moves: one(&[0, 0, 1]) == 1,

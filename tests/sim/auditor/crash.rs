@@ -11,8 +11,7 @@ use ringway::base::time::Instant;
 impl Auditor {
     /// The process has ended; all its connections are reported ended before.
     pub(crate) fn on_crash(&mut self, now: Instant) {
-        self.crashes += 1;
-        self.crashed_at = Some(now);
+        self.crashes.push(now);
         for message in &mut self.messages {
             message.processed = false;
         }
@@ -25,6 +24,18 @@ impl Auditor {
                 receiver.coverage.clear();
             }
         }
+        if self.undoes {
+            self.go_back(now);
+        }
+    }
+
+    pub(crate) fn crashes(&self) -> u32 {
+        self.crashes.len() as u32
+    }
+
+    pub(super) fn crashes_since(&self, time: Instant) -> u32 {
+        let since = self.crashes.iter().rev().take_while(|at| **at >= time);
+        since.count() as u32
     }
 }
 
@@ -57,8 +68,8 @@ impl Auditor {
 
 impl Auditor {
     /// The broker that knew what happened at `time` is gone; the news may come later.
-    pub(super) fn may_be_undone(&self, time: Instant) -> bool {
-        self.crashed_at.is_some_and(|crash| time <= crash)
+    pub(super) fn crashed_since(&self, time: Instant) -> bool {
+        self.crashes.last().is_some_and(|crash| time <= *crash)
     }
 }
 

@@ -14,8 +14,11 @@ struct Case<'a> {
     /// Those that may have been active when the message was routed.
     candidates: Vec<&'a Subscription>,
     on: &'a DeliveredOn,
-    /// After each of them QoS 1 may come once more, and as if for the first time.
+    /// Since it was sent. After each of them QoS 1 may come once more, and as if for the first
+    /// time.
     crashes: u32,
+    /// And QoS 2, too: what was exchanged about it may be undone on both sides of the broker.
+    is_undone: bool,
     /// The broker that got the first copy may have ended before that was durable.
     may_be_undone: bool,
     /// Or may have refused it.
@@ -49,8 +52,9 @@ impl Auditor {
             message,
             candidates: candidates(receiver, client, publish, message),
             on,
-            crashes: self.crashes,
-            may_be_undone: self.may_be_undone(message.first_sent),
+            crashes: self.crashes_since(message.first_sent),
+            is_undone: self.is_undone(message.first_sent),
+            may_be_undone: self.crashed_since(message.first_sent),
             may_be_refused: self.was_disk_full_since(message.first_sent),
         };
         case.check_permission()?;
@@ -67,7 +71,9 @@ impl Auditor {
         let (publisher, qos, retain) = (message.publisher, message.qos, message.retain);
         let is_will = message.will.is_some();
         let has_disks = self.has_disks;
-        let is_undone = self.may_be_undone(on.connect_sent);
+        let from_former = self.crashed_since(on.connect_sent);
+        // What a broker said before it went back is no measure for what it says now.
+        let begins_order = !self.is_undone(on.connect_sent);
         let receiver = &mut self.receivers[client];
         let is_first = !receiver.received.contains_key(&id);
         let received = receiver.received.entry(id).or_default();
@@ -80,7 +86,7 @@ impl Auditor {
         if !is_first || is_will {
             return Ok(());
         }
-        if surely_live && is_ordered {
+        if surely_live && is_ordered && begins_order {
             receiver.check_order((publisher, topic.to_owned(), qos, publish.qos), id)?;
         }
         let lane = if has_disks { qos } else { 0 };
@@ -88,7 +94,7 @@ impl Auditor {
         if surely_replay && !retransmitted {
             receiver.check_overtaken(&key, id)?;
         }
-        if surely_live && retain && !is_undone {
+        if surely_live && retain && !from_former {
             receiver.newest_retained.insert(key, id);
         }
         Ok(())
@@ -287,7 +293,7 @@ impl Case<'_> {
         let received = receiver.received.get(&id).copied().unwrap_or_default();
         // A crash repeats nothing that came exactly once, but perhaps each copy that came as less.
         let (count, repetitions) = match self.publish.qos {
-            2 if self.crashes > 0 => (received.exact, 0),
+            2 if self.crashes > 0 && !self.is_undone => (received.exact, 0),
             _ => (received.fresh, self.crashes),
         };
         if count >= (self.message.transmissions + stored) * (1 + repetitions) {

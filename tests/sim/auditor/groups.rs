@@ -93,20 +93,8 @@ mod tests {
             auditor.on_suback(client, at(11), &filter.filter);
         }
         auditor.add_message(Message {
-            publisher: 0,
-            topic: group.topic.into(),
-            qos: group.qos,
-            retain: false,
-            bytes: 10,
-            expiry_s: None,
-            will: None,
-            first_sent: at(20),
-            transmissions: 1,
-            resent: false,
-            hears_refusal: true,
-            refused: false,
             accepted: Some(at(30)),
-            processed: false,
+            ..Message::new(0, group.topic.into(), group.qos, 10, at(20))
         });
         auditor
     }

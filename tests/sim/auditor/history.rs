@@ -91,6 +91,8 @@ pub(crate) struct History {
     pub(crate) attempts: Vec<Attempt>,
     /// When the broker's process ended.
     pub(crate) crashes: Vec<Instant>,
+    /// The last of them that may have undone what was acknowledged.
+    pub(super) undone_at: Option<Instant>,
 }
 
 impl History {
@@ -148,10 +150,10 @@ impl History {
     /// The session surely exists until this time. A connection that has not ended leaves a session
     /// that exists for at least its expiry from `now` on.
     fn alive_until(&self, limit: usize, now: Instant) -> Instant {
-        let confirmed = self.attempts[..limit]
-            .iter()
-            .any(|attempt| attempt.confirmed.is_some());
-        if !confirmed {
+        let mut confirmed = self.attempts[..limit].iter().rev();
+        let confirmed = confirmed.find(|attempt| attempt.confirmed.is_some());
+        // A session that began before such a crash may never have been.
+        if confirmed.is_none_or(|attempt| self.is_undone(attempt)) {
             return Instant::ZERO;
         }
         let end = |it: &Attempt| match it.ended {

@@ -12,6 +12,7 @@ pub(crate) mod retained;
 pub(crate) mod settled;
 #[cfg(test)]
 mod tests;
+mod undone;
 
 use crate::model::{Coverage, Fate, Message, Subscription};
 use crate::wire::{Filter, Publish};
@@ -46,6 +47,8 @@ type OrderKey = (usize, String, u8, u8);
 #[derive(Debug, Default)]
 pub(crate) struct Receiver {
     pub(crate) subscriptions: Vec<Subscription>,
+    /// Of earlier sessions, where a crash may bring these back.
+    former: Vec<Subscription>,
     pub(crate) coverage: BTreeMap<String, Coverage>,
     pub(crate) received: BTreeMap<u32, Received>,
     newest: BTreeMap<OrderKey, u32>,
@@ -86,9 +89,10 @@ pub(crate) struct Auditor {
     /// Messages to groups that some member got: copies that were not repetitions (DUP).
     taken: BTreeMap<u32, u32>,
     lossless: bool,
-    /// Crashes of the broker so far.
-    crashes: u32,
-    crashed_at: Option<Instant>,
+    /// When the broker crashed.
+    crashes: Vec<Instant>,
+    /// A crash may undo what was acknowledged.
+    pub(crate) undoes: bool,
     /// From when to when some shard may have refused messages as its disk was full.
     full: Vec<(Instant, Option<Instant>)>,
     /// QoS 2 waits for the disk between shards, so that a publisher's QoS 0 and 1 overtake it.
@@ -110,8 +114,8 @@ impl Auditor {
             taken: BTreeMap::new(),
             receivers,
             lossless,
-            crashes: 0,
-            crashed_at: None,
+            crashes: Vec::new(),
+            undoes: false,
             full: Vec::new(),
             has_disks: false,
             deliveries: 0,
@@ -172,7 +176,10 @@ impl Auditor {
         if let Some(attempt) = receiver.history.of(connection) {
             attempt.confirmed = Some(now);
         }
-        if !session_present {
+        if !session_present && !receiver.history.is_last_undone() {
+            if self.undoes {
+                receiver.former.append(&mut receiver.subscriptions);
+            }
             receiver.forget_session();
             receiver.began = now;
         }
@@ -260,6 +267,9 @@ impl Auditor {
 
     pub(crate) fn on_suback(&mut self, client: usize, now: Instant, filter: &str) {
         let receiver = &mut self.receivers[client];
+        if receiver.history.is_last_undone() {
+            return;
+        }
         let mut newest = true;
         for subscription in receiver.subscriptions.iter_mut().rev() {
             if subscription.filter != filter {
@@ -289,18 +299,24 @@ impl Auditor {
     }
 
     pub(crate) fn on_unsuback(&mut self, client: usize, now: Instant, filter: &str) {
-        for subscription in &mut self.receivers[client].subscriptions {
+        let receiver = &mut self.receivers[client];
+        if receiver.history.is_last_undone() {
+            return;
+        }
+        for subscription in &mut receiver.subscriptions {
             if subscription.filter == filter {
                 subscription.left.get_or_insert(now);
             }
         }
     }
 
-    /// PUBACK or PUBREC for a message.
-    pub(crate) fn on_accepted(&mut self, message: u32, now: Instant) {
-        if let Some(message) = self.message_mut(message) {
-            message.accepted.get_or_insert(now);
-        }
+    /// PUBACK or PUBREC for a message, on a connection that began at `since`.
+    pub(crate) fn on_accepted(&mut self, message: u32, since: Instant, now: Instant) {
+        let is_undone = self.is_undone(since);
+        let Some(message) = self.message_mut(message) else {
+            return;
+        };
+        message.accept(now, is_undone);
     }
 
     /// PUBACK or PUBREC said that not every session had room for it; the others have it.
@@ -317,7 +333,7 @@ impl Auditor {
     pub(crate) fn is_over(&self, message: u32) -> bool {
         let is_over = |it: &Message| {
             it.accepted.is_some()
-                && !self.may_be_undone(it.first_sent)
+                && !self.crashed_since(it.first_sent)
                 && (it.qos == 2 || it.transmissions == 1)
         };
         self.message(message).is_some_and(is_over)
@@ -326,7 +342,7 @@ impl Auditor {
     /// The broker answered something that was sent after this QoS 0 message.
     pub(crate) fn on_processed(&mut self, message: u32) {
         let sent = self.message(message).map(|it| it.first_sent);
-        if sent.is_some_and(|sent| self.may_be_undone(sent)) {
+        if sent.is_some_and(|sent| self.crashed_since(sent)) {
             return;
         }
         if let Some(message) = self.message_mut(message) {

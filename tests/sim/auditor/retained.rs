@@ -44,8 +44,10 @@ impl Auditor {
                 if !matches(&asked.filter, &topic) {
                     continue;
                 }
-                let stored =
-                    |write: &Message| write.accepted.is_some_and(|accepted| accepted < asked.sent);
+                let stored = |write: &Message| {
+                    let is_in_time = write.accepted.is_some_and(|accepted| accepted < asked.sent);
+                    is_in_time && !write.undone
+                };
                 // What was there when it was asked for, and what is there now: the latter came
                 // live if it was not found.
                 for wanted in [

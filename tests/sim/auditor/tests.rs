@@ -23,20 +23,8 @@ fn scene(messages: u32) -> Auditor {
     subscribe(&mut auditor, "t/#", 10);
     for _ in 0..messages {
         auditor.add_message(Message {
-            publisher: PUBLISHER,
-            topic: "t/a".into(),
-            qos: 1,
-            retain: false,
-            bytes: 10,
-            expiry_s: None,
-            will: None,
-            first_sent: at(20),
-            transmissions: 1,
-            resent: false,
-            hears_refusal: true,
-            refused: false,
             accepted: Some(at(30)),
-            processed: false,
+            ..Message::new(PUBLISHER, "t/a".into(), 1, 10, at(20))
         });
     }
     auditor

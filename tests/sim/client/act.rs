@@ -177,6 +177,22 @@ impl Client {
         self.subscribe(context, chosen, identifier);
     }
 
+    /// A broker that may have gone back to an earlier state may have forgotten subscriptions: its
+    /// clients make them anew, so that they are entitled to what comes.
+    pub(super) fn renew_subscriptions(&mut self, context: &mut Context<'_>) {
+        let crashes = context.auditor.crashes();
+        let is_due = context.auditor.undoes && self.renewed < crashes && !context.farewell;
+        self.renewed = crashes;
+        if !is_due || self.subscribed.is_empty() {
+            return;
+        }
+        let filters = self.subscribed.clone().into_iter();
+        let chosen = filters
+            .map(|filter| self.draw_options(filter, context))
+            .collect();
+        self.subscribe(context, chosen, None);
+    }
+
     fn draw_filter(&self, context: &mut Context<'_>) -> String {
         let random = &mut *context.random;
         if context.swarm.theme == Theme::Groups && random.chance(1, 2) {

@@ -82,6 +82,8 @@ pub(crate) struct Incoming {
     /// Of the payload; only compared.
     message: Option<u32>,
     received_sent: bool,
+    /// When the connection began on which it came.
+    since: Instant,
 }
 
 /// The client's half of the session: kept over connections.
@@ -136,6 +138,8 @@ pub(crate) struct Client {
     subscribed: Vec<String>,
     /// Has thrown its half of the session away and does not know whether the broker did.
     awaits_clean: bool,
+    /// Crashes of the broker after which it has subscribed again.
+    renewed: u32,
 }
 
 impl Client {
@@ -149,6 +153,7 @@ impl Client {
             profile,
             subscribed: Vec::new(),
             awaits_clean: false,
+            renewed: 0,
         }
     }
 
@@ -213,8 +218,7 @@ impl Client {
             _ => u32::MAX,
         };
         if clean_start {
-            self.session = SessionState::default();
-            self.subscribed.clear();
+            self.forget_session(context);
             self.awaits_clean = true;
         }
         let connect = Connect {
@@ -253,21 +257,11 @@ impl Client {
 
     fn register_will(&self, context: &mut Context<'_>, will: Option<&Will>) -> Option<WillFacts> {
         let will = will?;
+        let (topic, bytes) = (will.topic.clone(), will.payload.len());
         let message = context.auditor.add_message(Message {
-            publisher: self.index,
-            topic: will.topic.clone(),
-            qos: will.qos,
             retain: will.retain,
-            bytes: will.payload.len(),
-            expiry_s: None,
             will: Some(Fate::Pending),
-            first_sent: context.now,
-            transmissions: 1,
-            resent: false,
-            hears_refusal: false,
-            refused: false,
-            accepted: None,
-            processed: false,
+            ..Message::new(self.index, topic, will.qos, bytes, context.now)
         });
         Some(WillFacts {
             message,
@@ -378,7 +372,7 @@ impl Client {
                 kind: AckKind::PubRel,
                 packet_id,
                 code,
-            } => self.on_pub_rel(packet_id, code),
+            } => self.on_pub_rel(context, packet_id, code),
             Packet::Ack {
                 kind,
                 packet_id,
@@ -446,11 +440,25 @@ impl Client {
             .unwrap_or(self.profile.keep_alive_s);
         live.keep_alive = Duration::from_secs(keep_alive_s.into());
         if !session_present {
-            self.session = SessionState::default();
-            self.subscribed.clear();
+            self.forget_session(context);
         }
         self.resend(context);
+        self.renew_subscriptions(context);
         Ok(())
+    }
+
+    /// Where a crash may bring an earlier session back, its packet identifiers are not used again:
+    /// the broker would take a QoS 2 message for the repetition of one that it has not forgotten.
+    fn forget_session(&mut self, context: &Context<'_>) {
+        let last_packet_id = match context.auditor.undoes {
+            true => self.session.last_packet_id,
+            false => 0,
+        };
+        self.session = SessionState {
+            last_packet_id,
+            ..SessionState::default()
+        };
+        self.subscribed.clear();
     }
 }
 

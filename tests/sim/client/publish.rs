@@ -4,6 +4,7 @@
 use super::{Client, Context, Live};
 use crate::model::{Message, PAYLOAD_BYTES_MIN, payload};
 use crate::wire::{AckKind, Publish, Version, encode};
+use ringway::base::time::Instant;
 
 /// The broker's disk is full, or some session's queue.
 const QUOTA_EXCEEDED: u8 = 0x97;
@@ -17,6 +18,8 @@ pub(super) struct Outgoing {
     /// The answer that comes next.
     awaits: AckKind,
     order: u64,
+    /// For the first time.
+    sent: Instant,
 }
 
 /// A message to be published.
@@ -62,20 +65,10 @@ impl Client {
             wanted.bytes.max(PAYLOAD_BYTES_MIN)
         };
         let message = context.auditor.add_message(Message {
-            publisher: self.index,
-            topic: wanted.topic,
-            qos: wanted.qos,
             retain: wanted.retain,
-            bytes,
             expiry_s: wanted.expiry_s.filter(|_| self.v5()),
-            will: None,
-            first_sent: context.now,
-            transmissions: 1,
-            resent: false,
-            accepted: None,
             hears_refusal: self.v5(),
-            refused: false,
-            processed: false,
+            ..Message::new(self.index, wanted.topic, wanted.qos, bytes, context.now)
         });
         if wanted.qos == 0 {
             self.send_publish(context, message, None, false);
@@ -93,6 +86,7 @@ impl Client {
             qos: wanted.qos,
             awaits,
             order: 0,
+            sent: context.now,
         };
         self.session.outgoing.push_back(outgoing);
         self.send_publish(context, message, Some(packet_id), false);
@@ -155,7 +149,10 @@ impl Client {
                 continue;
             }
             // A copy that was refused, which the client did not hear, is over: the next one is new.
-            let is_new = outgoing.qos == 1 || context.swarm.rejects();
+            // So it is to a broker that has forgotten the first one.
+            let is_new = outgoing.qos == 1
+                || context.swarm.rejects()
+                || context.auditor.is_undone(outgoing.sent);
             if let Some(message) = context.auditor.message_mut(outgoing.message) {
                 message.transmissions += u32::from(is_new);
                 message.resent = true;
@@ -220,7 +217,10 @@ impl Client {
         if kind != AckKind::PubComp {
             // Who has room for it has it.
             if !disk_is_full {
-                context.auditor.on_accepted(outgoing.message, context.now);
+                let since = live.connect_sent;
+                context
+                    .auditor
+                    .on_accepted(outgoing.message, since, context.now);
             }
             live.confirm(outgoing.order, context.auditor);
         }

@@ -2,6 +2,7 @@
 //! next start with what is left.
 
 use super::space::Shortage;
+use super::tally::Tally;
 use super::{Node, Sabotage, World, new_node};
 use crate::disk::{Carried, Disk, ProcessEnd, Progress};
 use crate::link::Links;
@@ -41,41 +42,6 @@ pub(super) struct Storage {
     /// Starts so far: each salts its journals in its own way.
     starts: u64,
     pub(super) tally: Tally,
-}
-
-/// What happened in a world with disks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) crashes: u64,
-    /// Crashes before the start was over.
-    pub(crate) in_start: u64,
-    pub(crate) in_snapshot: u64,
-    pub(crate) moves: u64,
-    /// Segments whose files had been used before.
-    pub(crate) recycled: u64,
-    /// Messages read back from the disk.
-    pub(crate) reads: u64,
-    /// Sessions found by all starts.
-    pub(crate) sessions: u64,
-    /// Times that the disk filled.
-    pub(crate) filled: u64,
-    /// Segments that were not to be had when they were wanted.
-    pub(crate) withheld: u64,
-    /// Messages that publishers were refused meanwhile.
-    pub(crate) refused: u64,
-    /// Starts before which bits flipped.
-    pub(crate) flips: u64,
-    /// Those that found what they would have found without.
-    pub(crate) unharmed: u64,
-    /// Those that found an earlier end of the journal.
-    pub(crate) shortened: u64,
-    /// Starts that were refused for damage, those of them that came when only messages were given
-    /// up, and those that cuts could not mend.
-    pub(crate) refusals: u64,
-    pub(crate) dropped: u64,
-    pub(crate) unmended: u64,
-    /// Worlds in which a running broker missed a damaged message and said so.
-    pub(crate) missed: u64,
 }
 
 impl Storage {
@@ -254,6 +220,7 @@ impl World {
         };
         let tally = &mut storage.tally;
         tally.crashes += 1;
+        tally.undoing += u64::from(storage.plan.undoes);
         tally.in_start += u64::from(!was_serving);
         let open = self.nodes.iter().any(|it| it.shard.is_snapshot_open());
         tally.in_snapshot += u64::from(open);
@@ -272,7 +239,12 @@ impl World {
         }
         self.auditor.on_crash(now);
         self.schedule.forget(Event::is_of_process);
-        let delay = Duration::from_micros(1 << storage.random.below(22));
+        let mut delay = Duration::from_micros(1 << storage.random.below(22));
+        if storage.plan.undoes {
+            // Numbers between shards begin anew with each millisecond, for which no real process
+            // is too quick.
+            delay += Duration::from_millis(1);
+        }
         self.schedule.after(delay, Event::Restart);
     }
 
@@ -317,6 +289,12 @@ impl World {
             Err(error) if storage.is_damaged => return self.mend(error, None, memory),
             Err(error) => return self.fail(format!("the start was refused: {error}")),
         };
+        let found = (0..).zip(&recovered).zip(&mut storage.disks);
+        let strange = found
+            .filter_map(|((shard, it), disk)| (!disk.has_existed(shard, memory, it)).then_some(it));
+        if let Some(counts) = strange.map(Recovered::counts).next() {
+            return self.fail(format!("a state that never was: {counts:?}"));
+        }
         if storage.flips_bits() {
             return self.start_on_flipped(&recovered, memory);
         }
@@ -395,7 +373,9 @@ impl World {
             return Tally::default();
         };
         let recycled = storage.disks.iter().map(|disk| disk.segments_recycled);
+        let is_undoing = storage.plan.undoes;
         Tally {
+            required_undoing: if is_undoing { self.required } else { 0 },
             recycled: recycled.sum(),
             refused: self.counters().publishes_refused_disk_full,
             ..storage.tally

@@ -11,6 +11,7 @@ mod host;
 mod rest;
 pub(crate) mod run;
 mod space;
+mod tally;
 
 use crate::auditor::Auditor;
 use crate::client::act::draw_profile;
@@ -22,7 +23,6 @@ use crate::storage::StoragePlan;
 use crate::swarm::Swarm;
 use crate::trace::Trace;
 use crash::Storage;
-pub(crate) use crash::Tally;
 use host::Rude;
 use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
@@ -32,6 +32,7 @@ use ringway::shard::Shard;
 use ringway::shard::interface::ShardSettings;
 use std::collections::BTreeMap;
 use std::time::Duration;
+pub(crate) use tally::Tally;
 
 /// Clients that only the script at the end uses: the collector and the prober.
 pub(crate) const SCRIPTED: usize = 2;
@@ -150,11 +151,13 @@ impl World {
         trace: Trace,
     ) -> Self {
         let plan = plan_for(&mut swarm);
+        let undoes = plan.undoes;
         let storage = Storage::new(seed, plan, swarm.shard_count);
         let mut world = Self::new(seed, swarm, trace);
         world.nodes.clear();
         world.is_serving = false;
         world.auditor.has_disks = true;
+        world.auditor.undoes = undoes;
         world.storage = Some(storage);
         world.schedule.soon(Event::Restart);
         world
