@@ -169,7 +169,7 @@ impl Client {
                 chosen.push(self.draw_options(filter, context));
             }
         }
-        if chosen.is_empty() {
+        if chosen.is_empty() || !self.has_free_packet_id() {
             return;
         }
         let identified = context.swarm.features.identifiers && context.random.chance(1, 2);
@@ -237,7 +237,7 @@ impl Client {
             true => self.draw_filter(context),
             false => one_of(&self.subscribed, context.random).clone(),
         };
-        if !self.is_requested(&filter) {
+        if !self.is_requested(&filter) && self.has_free_packet_id() {
             let filter = self.draw_options(filter, context);
             self.unsubscribe(context, filter);
         }
@@ -280,5 +280,18 @@ pub(crate) fn draw_profile(index: usize, swarm: &Swarm, random: &mut Random) -> 
             .then(|| 60 + random.below(60) as u32),
         lazy_acks: features.lazy_acks && random.chance(1, 2),
         scripted: false,
+        packet_id_max: u16::MAX,
     }
+}
+
+/// The highest packet identifier of each client. In half of the worlds some use few identifiers
+/// over and over, which shows what the broker remembers of their earlier use.
+pub(crate) fn draw_packet_ids(seed: u64) -> impl Iterator<Item = u16> {
+    // From numbers of its own: the choice does not change what else the world is.
+    let mut random = Random::new(seed ^ 0x0069_6465_6E74);
+    let is_wide = random.chance(1, 2);
+    std::iter::repeat_with(move || {
+        let narrow = *one_of(&[8, 8, 200, u16::MAX], &mut random);
+        if is_wide { u16::MAX } else { narrow }
+    })
 }

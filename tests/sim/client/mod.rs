@@ -59,6 +59,8 @@ pub(crate) struct Profile {
     pub(crate) lazy_acks: bool,
     /// Acts by the world's script only.
     pub(crate) scripted: bool,
+    /// The highest packet identifier: behind it, those that are free again are used again.
+    pub(crate) packet_id_max: u16,
 }
 
 impl Profile {
@@ -72,6 +74,7 @@ impl Profile {
             maximum_packet_size: None,
             lazy_acks: false,
             scripted: true,
+            packet_id_max: u16::MAX,
         }
     }
 }
@@ -167,9 +170,11 @@ impl Client {
         matches!(self.profile.version, Version::V5)
     }
 
-    /// All handshakes are over.
-    pub(crate) fn is_idle(&self) -> bool {
+    /// All handshakes are over, also those that an earlier connection left open [MQTT-4.4.0-1],
+    /// unless the broker may have forgotten them.
+    pub(crate) fn is_idle(&self, auditor: &Auditor) -> bool {
         let Some(live) = &self.live else { return false };
+        let mut incoming = self.session.incoming.values();
         live.connected
             && live.output.is_empty()
             && live.owed.is_empty()
@@ -177,6 +182,7 @@ impl Client {
             && live.pings.is_empty()
             && live.open_in.is_empty()
             && self.session.outgoing.is_empty()
+            && incoming.all(|it| auditor.is_undone(it.since))
     }
 
     /// What is still open, for a report.
@@ -185,13 +191,15 @@ impl Client {
             return "not connected".into();
         };
         format!(
-            "connected {} owed {:?} requests {:?} pings {:?} open_in {:?} outgoing {:?}",
+            "connected {} owed {:?} requests {:?} pings {:?} open_in {:?} outgoing {:?} \
+             incoming {:?}",
             live.connected,
             live.owed,
             live.requests,
             live.pings,
             live.open_in,
-            self.session.outgoing
+            self.session.outgoing,
+            self.session.incoming
         )
     }
 

@@ -40,19 +40,25 @@ impl Client {
             // No limit is announced; this one only bounds the world.
             maximum = 200;
         }
-        live.connected && self.session.outgoing.len() < maximum
+        live.connected && self.session.outgoing.len() < maximum && self.has_free_packet_id()
+    }
+
+    /// For one more exchange.
+    pub(super) fn has_free_packet_id(&self) -> bool {
+        let requests = self.live.as_ref().map_or(0, |live| live.requests.len());
+        self.session.outgoing.len() + requests < usize::from(self.profile.packet_id_max)
     }
 
     pub(super) fn next_packet_id(&mut self) -> u16 {
         loop {
-            let id = self.session.last_packet_id.wrapping_add(1);
+            let id = self.session.last_packet_id % self.profile.packet_id_max + 1;
             self.session.last_packet_id = id;
             let used = self.session.outgoing.iter().any(|it| it.packet_id == id)
                 || self
                     .live
                     .as_ref()
                     .is_some_and(|live| live.requests.contains_key(&id));
-            if id != 0 && !used {
+            if !used {
                 return id;
             }
         }

@@ -14,7 +14,7 @@ mod space;
 mod tally;
 
 use crate::auditor::Auditor;
-use crate::client::act::draw_profile;
+use crate::client::act::{draw_packet_ids, draw_profile};
 use crate::client::{Client, Context, Profile};
 use crate::link::Links;
 use crate::network::Connection;
@@ -100,8 +100,10 @@ impl World {
         let mut workload = Random::new(seed ^ 0x0077_6F72_6B6C_6F61);
         let count = usize::from(swarm.shard_count);
         let clients: Vec<Client> = (0..swarm.client_count + SCRIPTED)
-            .map(|index| {
+            .zip(draw_packet_ids(seed))
+            .map(|(index, packet_id_max)| {
                 let mut profile = draw_profile(index, &swarm, &mut workload);
+                profile.packet_id_max = packet_id_max;
                 if index >= swarm.client_count {
                     profile = Profile::scripted(index);
                 }
@@ -158,6 +160,13 @@ impl World {
         world.is_serving = false;
         world.auditor.has_disks = true;
         world.auditor.undoes = undoes;
+        if undoes {
+            // A broker that has gone back takes a message under an identifier that it believes to
+            // be in use for a repetition, and nobody is wrong.
+            for client in &mut world.clients {
+                client.profile.packet_id_max = u16::MAX;
+            }
+        }
         world.storage = Some(storage);
         world.schedule.soon(Event::Restart);
         world

@@ -20,7 +20,7 @@ impl World {
         let busy = self
             .clients
             .iter()
-            .find(|client| !client.asleep && !client.is_idle());
+            .find(|client| !client.asleep && !client.is_idle(&self.auditor));
         if let Some(client) = busy {
             return Some(format!("client {}: {}", client.index, client.open_work()));
         }
