@@ -3,6 +3,12 @@
 use crate::swarm::{Swarm, one_of};
 use ringway::base::random::Random;
 use ringway::config::limits::{DurabilityAck, DurabilityLimits};
+use std::ops::Range;
+
+/// Short worlds for what is rare elsewhere: in these bits flip before every second start.
+pub(crate) const FLIPPING: Range<u64> = 1 << 40..(1 << 40) + 1_000;
+/// And in these there is hardly ever space.
+pub(crate) const FILLING: Range<u64> = 1 << 41..(1 << 41) + 1_000;
 
 /// Crashes and disks of one world. Weights are in 10,000 of the occasions.
 #[derive(Clone, Debug)]
@@ -61,7 +67,7 @@ impl StoragePlan {
             let choices = if is_killed_only { &weak[..1] } else { &weak };
             swarm.limits.durability.ack = *one_of(choices, &mut modes);
         }
-        Self {
+        let mut plan = Self {
             loses_power: !is_killed_only,
             undoes,
             crash_every: one(&[200, 1_000, 5_000, 20_000]),
@@ -74,6 +80,16 @@ impl StoragePlan {
             full_every: seldom(&[0, 0, 0, 300, 2_000, 10_000]),
             withholds: seldom(&[0, 1]) == 1,
             flip_every: seldom(&[0, 0, 0, 2, 5, 20]),
+        };
+        if FLIPPING.contains(&seed) {
+            (plan.crash_every, plan.flip_every) = (1_000, 2);
         }
+        if FILLING.contains(&seed) {
+            (plan.full_every, plan.withholds) = (300, true);
+        }
+        if FLIPPING.contains(&seed) || FILLING.contains(&seed) {
+            (swarm.rounds, swarm.actions) = (1, swarm.actions.min(100));
+        }
+        plan
     }
 }

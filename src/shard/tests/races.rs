@@ -246,6 +246,13 @@ impl Race {
         self.cluster.hold(shard)
     }
 
+    /// A retained message that nobody is subscribed to.
+    fn publish_and_settle(&mut self, payload: &str) {
+        let mut retained = self.publish(self.second, payload);
+        self.cluster.deliver(&mut retained, OWNER);
+        self.cluster.settle();
+    }
+
     /// All that a shard has to say arrives.
     fn carry(&mut self, from: usize) {
         let mut held = self.cluster.hold(from);
@@ -321,6 +328,33 @@ fn live_message_does_not_hide_a_retained_one_that_took_its_place() {
     assert_eq!(race.received(), race.live("live"));
     race.cluster.deliver(&mut from_owner, SUBSCRIBER);
     race.deliver(&mut from_subscriber, &[FIRST, SECOND]);
+    race.cluster.settle();
+    let expected = publish(1, &race.topic_name, "retained");
+    assert_eq!(race.received(), expected);
+}
+
+/// A live message without RETAIN leaves the retained one in force: a lookup under way still brings
+/// it [MQTT-3.3.1-9].
+#[test]
+fn live_message_without_retain_does_not_hide_the_retained_one() {
+    let mut race = Race::new();
+    race.publish_and_settle("retained");
+    let mut barrier = race.subscribe();
+    for _ in ["SUBACK", "lookup"] {
+        race.deliver(&mut barrier, &[OWNER, FIRST, SECOND]);
+        race.carry(OWNER);
+        race.carry(SECOND);
+        race.carry(FIRST);
+        barrier = race.cluster.hold(SUBSCRIBER);
+    }
+    assert_eq!(race.received(), SUB_ACK_0);
+
+    let live = race.live("live");
+    race.cluster.feed(race.first, &live);
+    race.carry(FIRST);
+    assert_eq!(race.received(), live);
+    race.deliver(&mut barrier, &[OWNER, FIRST, SECOND]);
+    race.cluster.run_slices(OWNER);
     race.cluster.settle();
     let expected = publish(1, &race.topic_name, "retained");
     assert_eq!(race.received(), expected);
