@@ -10,6 +10,7 @@ use crate::base::ids::ShardId;
 use crate::base::map::{Map, map};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Plain data that can go to another thread.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct Recovered {
     /// Needed bodies, ascending, each once.
     wanted: Vec<Wanted>,
     /// By segment: the records of its needed bodies one behind the other, if they were loaded.
-    loaded: BTreeMap<u32, Box<[u8]>>,
+    loaded: BTreeMap<u32, Arc<Vec<u8>>>,
     /// Session -> messages at the beginning of its queue that are to be in memory, if not all are.
     held: Map<u64, usize>,
     /// All segments that exist, ascending.
@@ -66,11 +67,23 @@ impl Rehomed {
     }
 }
 
-/// A body's record, and where it stood: its check sum depends on that.
+/// A body's record among those of its segment, and where it stood: its check sum depends on that.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     place: Place,
-    record: Box<[u8]>,
+    bytes: u32,
+    loaded_at: u32,
+    loaded: Arc<Vec<u8>>,
+}
+
+impl Body {
+    fn view(&self) -> Option<BodyView<'_>> {
+        let start = self.loaded_at as usize;
+        let record = self
+            .loaded
+            .get(start..start.checked_add(self.bytes as usize)?)?;
+        BodyView::decode_at(self.place, record)
+    }
 }
 
 /// What queues may take in memory.
@@ -226,7 +239,7 @@ impl Recovered {
             self.wanted[index].loaded_at = u32::try_from(loaded.len()).unwrap_or(u32::MAX);
             loaded.extend_from_slice(record);
         }
-        self.loaded.insert(segment, loaded.into());
+        self.loaded.insert(segment, Arc::new(loaded));
         Ok(())
     }
 
@@ -296,8 +309,7 @@ impl Recovered {
     #[must_use]
     pub fn body_numbered(&self, number: usize) -> Option<BodyView<'_>> {
         if let Some(rehomed) = &self.rehomed {
-            let body = rehomed.bodies.get(number)?.as_ref()?;
-            return BodyView::decode_at(body.place, &body.record);
+            return rehomed.bodies.get(number)?.as_ref()?.view();
         }
         BodyView::decode_at(self.wanted.get(number)?.place, self.loaded_record(number)?)
     }
@@ -309,10 +321,15 @@ impl Recovered {
         loaded.get(start..start.checked_add(wanted.bytes as usize)?)
     }
 
-    /// A copy of a message that was loaded from this shard's own journal.
+    /// A message that was loaded from this shard's own journal, for another one: not copied.
     pub(super) fn stored_body(&self, place: Place) -> Option<Body> {
-        let record = self.loaded_record(self.body_number(place)?)?.into();
-        Some(Body { place, record })
+        let wanted = self.wanted.get(self.body_number(place)?)?;
+        Some(Body {
+            place,
+            bytes: wanted.bytes,
+            loaded_at: wanted.loaded_at,
+            loaded: Arc::clone(self.loaded.get(&place.segment())?),
+        })
     }
 
     /// What was put together for this shard from the journals of others.
