@@ -215,7 +215,8 @@ impl Disk {
         }
     }
 
-    /// The process ends, and with `loses_power` everything. What was on its way is torn.
+    /// The process ends, and with `loses_power` everything. What was on its way is torn. What was
+    /// written counts as synced afterwards, as the next start does that to all that it reads.
     pub(crate) fn crash(&mut self, random: &mut Random, end: &ProcessEnd) {
         let mut writes = std::mem::take(&mut self.unsynced);
         let done = if end.loses_power { 0 } else { writes.len() };

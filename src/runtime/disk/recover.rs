@@ -80,6 +80,7 @@ pub(crate) fn recover(
 ) -> Result<Found, DiskError> {
     let directory = segment::shard_directory(&options.data_dir, id.0);
     let recovered = read_journal(&directory, id, Bodies::Within(shard.queue_memory()))?;
+    sync(&directory)?;
     let found = Found::of(&recovered);
     let start = JournalStart {
         unix_ms: unix_ms(),
@@ -91,6 +92,19 @@ pub(crate) fn recover(
         Ok(()) => Ok(found),
         Err(error) => Err(DiskError::Start(error)),
     }
+}
+
+/// Everything that was read is on the medium from now on. An earlier process may have written and
+/// not synced it; what the next one writes names it as its beginning, and must not outlive it when
+/// the power fails.
+fn sync(directory: &Path) -> Result<(), DiskError> {
+    let list = |error| DiskError::system("read", directory, error);
+    for number in segment::list(directory).map_err(list)? {
+        let path = segment::segment_path(directory, number);
+        let file = File::open(&path).and_then(|file| file.sync_data());
+        file.map_err(|error| DiskError::system("sync", &path, error))?;
+    }
+    Ok(())
 }
 
 /// The wall clock, in milliseconds since 1970.
