@@ -1,5 +1,4 @@
-//! The keyed hash that decides homes: which shard owns a session or a retained message, and under
-//! which 64-bit number an exact filter is announced to the other shards.
+//! The keyed hash that decides homes: which shard owns a session or a retained message.
 //!
 //! SipHash-1-3, because the result must be the same after a restart and on every CPU (ahash
 //! promises neither), and because nobody outside may be able to aim at one shard.

@@ -169,7 +169,8 @@ impl<'a> ForwardableRuns<'a> {
     }
 
     /// Certainly none; false says nothing.
-    pub(super) const fn is_empty(&self) -> bool {
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 

@@ -1,7 +1,7 @@
 //! CONNECT: to the home shard, take-over, clean start, resumption, CONNACK.
 
 use super::Shard;
-use super::forward::ClientKey;
+use super::client_key::ClientKey;
 use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter;

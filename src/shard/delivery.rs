@@ -11,6 +11,7 @@ use crate::codec::{PacketId, QosLevel, SharedMessage};
 use crate::config::limits::QueueFullPolicy;
 use crate::session::delivery::SubscriptionIdentifiers;
 use crate::session::outbound::Outbound;
+use crate::topic::index::TopicHash;
 use smallvec::smallvec;
 
 /// What the matching subscriptions of one session make of a message.
@@ -54,42 +55,75 @@ pub(super) enum WhenSlow {
 }
 
 impl Shard {
-    /// Delivers to the matching sessions of this shard; returns how many there were. `publisher`
-    /// is the publishing session, for No Local.
+    /// Delivers to the matching sessions of this shard. `publisher` is the publishing session, for
+    /// No Local.
     pub(super) fn route_local(
         &mut self,
         now: Instant,
-        topic_name: &str,
+        message: &SharedMessage,
+        publisher: Option<u32>,
+    ) {
+        let topic_name = message.topic_name_bytes();
+        let filters = self.match_local(topic_name, self.index.topic_hash(topic_name));
+        self.deliver_matched(now, filters, message, publisher);
+    }
+
+    /// Finds the local subscriptions to a topic name for `deliver_matched`, which is to follow at
+    /// once if there are any; returns how many filters match.
+    pub(super) fn match_local(&mut self, topic_name: &[u8], hash: TopicHash) -> usize {
+        let Self { index, matched, .. } = self;
+        matched.clear();
+        index.matches_hashed(topic_name, hash, matched)
+    }
+
+    /// Delivers to what `match_local` has found; returns to how many sessions.
+    fn deliver_matched(
+        &mut self,
+        now: Instant,
+        filters: usize,
         message: &SharedMessage,
         publisher: Option<u32>,
     ) -> usize {
-        let mut matched = std::mem::take(&mut self.matched);
-        let mut targets = std::mem::take(&mut self.targets);
-        let filters = self.index.matches(topic_name, &mut matched);
-        if let Some(publisher) = publisher
-            && message.retain()
-            && self
-                .sessions
-                .get(publisher)
-                .is_some_and(|session| session.retained_lookups > 0)
-        {
-            // No Local keeps it from the publisher, and so must its own lookup.
-            self.note_for_lookups(publisher, message);
+        if message.retain() {
+            self.note_for_publisher(publisher, message);
         }
+        let matched = std::mem::take(&mut self.matched);
         self.wire.copies.begin(matched.len());
         let count = if filters > 1 {
-            self.merge_targets(&matched, publisher, &mut targets);
-            for target in &targets {
-                self.deliver(now, target.session, &target.offer(message));
-            }
-            targets.len()
+            self.deliver_merged(now, &matched, publisher, message)
         } else {
             self.deliver_to_all(now, &matched, publisher, message)
         };
         self.wire.copies.end();
-        matched.clear();
-        targets.clear();
         self.matched = matched;
+        count
+    }
+
+    /// No Local keeps a message from its publisher, and so must the publisher's own lookup.
+    fn note_for_publisher(&mut self, publisher: Option<u32>, message: &SharedMessage) {
+        if let Some(publisher) = publisher
+            && let Some(session) = self.sessions.get(publisher)
+            && session.retained_lookups > 0
+        {
+            self.note_for_lookups(publisher, message);
+        }
+    }
+
+    /// To the subscribers of several filters: who is among them more than once gets one message.
+    fn deliver_merged(
+        &mut self,
+        now: Instant,
+        matched: &[(u32, Subscription)],
+        publisher: Option<u32>,
+        message: &SharedMessage,
+    ) -> usize {
+        let mut targets = std::mem::take(&mut self.targets);
+        self.merge_targets(matched, publisher, &mut targets);
+        for target in &targets {
+            self.deliver(now, target.session, &target.offer(message));
+        }
+        let count = targets.len();
+        targets.clear();
         self.targets = targets;
         count
     }
@@ -111,18 +145,18 @@ impl Shard {
         }
     }
 
-    /// As [`Self::route_local`]; true besides when some session's queue refused the message and its
+    /// As `deliver_matched`; true besides when some session's queue refused the message and its
     /// publisher is to be told (`session.queue_full = "reject"`).
-    pub(super) fn route_local_or_refuse(
+    pub(super) fn deliver_matched_or_refuse(
         &mut self,
         now: Instant,
-        topic_name: &str,
+        filters: usize,
         message: &SharedMessage,
         publisher: Option<u32>,
     ) -> (usize, bool) {
         let before = self.counters.drops_queue_full;
-        let matched = self.route_local(now, topic_name, message, publisher);
-        (matched, self.is_refused(before))
+        let count = self.deliver_matched(now, filters, message, publisher);
+        (count, self.is_refused(before))
     }
 
     /// Some queue was full since there were so many drops, and the publisher is to know.

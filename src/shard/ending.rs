@@ -1,7 +1,7 @@
 //! Ends: of connections, of sessions, of the broker; and the wills that follow.
 
 use super::Shard;
-use super::forward::ClientKey;
+use super::client_key::ClientKey;
 use super::input::Flow;
 use super::interface::{CloseCause, Closing};
 use super::shared::Left;
@@ -222,10 +222,12 @@ impl Shard {
     /// adds at most one message per ended connection.
     fn publish_will(&mut self, now: Instant, will: &Will, client: ClientKey, journal_number: u64) {
         self.counters.wills_published += 1;
-        let destinations = self.destinations(&will.topic_name, will.retain);
+        let topic_name = will.topic_name.as_bytes();
+        let hash = self.index.topic_hash(topic_name);
+        let destinations = self.destinations(topic_name, hash, will.retain);
         let expiry_s = will.message_expiry_interval_s;
         let message = self.messages.make(&MessageParts {
-            topic_name: will.topic_name.as_bytes(),
+            topic_name,
             properties: ForwardableRuns::of_forwardable(&will.properties),
             payload: &will.payload,
             qos: will.qos,
@@ -233,7 +235,7 @@ impl Shard {
             expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
         });
         self.choose_shared(&will.topic_name, None);
-        self.route_local(now, &will.topic_name, &message, None);
+        self.route_local(now, &message, None);
         // The journalled will is gone with the record of its publication.
         let exactly_once = journal_number != 0 && will.qos != QosLevel::AtMostOnce;
         if exactly_once || self.forwards.holds_back(client) {

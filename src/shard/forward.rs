@@ -11,9 +11,9 @@
 //! See `holds_back`.
 
 use super::Shard;
+use super::client_key::ClientKey;
 use super::journal::Waiter;
-use super::publish::{Destinations, Publisher};
-use crate::base::hash::HomeKey;
+use super::route::{Destinations, Publisher};
 use crate::base::ids::{ShardId, ShardSet};
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
@@ -43,16 +43,6 @@ pub(super) struct Forwards {
     arrived: Vec<u64>,
     /// The last message of a client that waits for the disk.
     unsent: Map<ClientKey, u64>,
-}
-
-/// Keyed hash of a client identifier: it stays the same over connections and sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct ClientKey(u64);
-
-impl ClientKey {
-    pub(super) fn new(key: &HomeKey, client_id: &str) -> Self {
-        Self(key.hash(client_id.as_bytes()))
-    }
 }
 
 #[derive(Debug)]
@@ -147,10 +137,9 @@ impl Shard {
         if !interested.is_empty() {
             open += self.put_forward(message, interested, false, client, publisher);
         }
-        if !destinations.retain {
+        let Some(owner) = destinations.owner else {
             return open;
-        }
-        let owner = HomeKey::home_of_hash(destinations.hash, self.shard_count);
+        };
         if owner == self.id {
             self.keep_retained(now, message);
             return open;
@@ -206,6 +195,7 @@ impl Shard {
     pub(super) fn send_forward(&mut self, number: u64) {
         let Self {
             forwards,
+            index,
             links,
             counters,
             ..
@@ -220,14 +210,16 @@ impl Shard {
         if forwards.unsent.get(&forward.client) == Some(&number) {
             forwards.unsent.remove(&forward.client);
         }
+        let message = forward.message.parts();
+        let hash = index.topic_hash(message.topic_name);
         let mut shared = None;
         for shard in forward.shards.iter() {
             let link = &mut links[shard.index()];
             let on_link = if forward.is_retained_update {
-                link.push_retained_update(&forward.message, number, &mut shared)
+                link.push_retained_update(&message, number, &mut shared)
             } else {
                 counters.messages_forwarded += 1;
-                link.push_publish(&forward.message, number, &mut shared)
+                link.push_publish(&message, hash, number, &mut shared)
             };
             link.want_acceptance(on_link);
             if let Some(publisher) = forward.publisher {
@@ -307,7 +299,7 @@ impl Shard {
             message,
             shards,
             is_retained_update,
-            client: ClientKey(0),
+            client: ClientKey::NONE,
             publisher: None,
             is_sent: false,
             waits: SmallVec::new(),

@@ -472,7 +472,7 @@ impl Shard {
             if asker == self.id {
                 self.on_retained_answer(now, query.lookup, message);
             } else {
-                self.links[asker.index()].push_retained_answer(query.lookup, &message);
+                self.links[asker.index()].push_retained_answer(query.lookup, &message.parts());
                 self.messages.release(message);
             }
         }

@@ -18,6 +18,7 @@ mod answer;
 mod authenticate;
 mod barrier;
 mod carry;
+mod client_key;
 mod connect;
 mod copies;
 mod delivery;
@@ -42,6 +43,7 @@ pub mod peer_batch;
 mod publish;
 mod recover;
 mod retained;
+mod route;
 mod session_ends;
 mod shared;
 mod shared_groups;
@@ -92,6 +94,8 @@ use sys::Sys;
 use timeout::TimerKey;
 use wire::Wire;
 
+/// Under this name the indexes' common seed is derived from the installation's key.
+const TOPIC_SEED_NAME: &[u8] = b"topic names";
 /// Messages whose memory is kept for the next ones: at most 16 MiB.
 const POOL_MESSAGES_MAX: usize = 4096;
 
@@ -177,7 +181,7 @@ impl Shard {
             connections: Slab::new(limits.connections_max),
             sessions: Slab::new(limits.sessions_max),
             directory: Directory::new(seed),
-            index: Index::new(seed),
+            index: Index::new(home_key.hash(TOPIC_SEED_NAME)),
             interest: Interest::new(seed),
             announced: Announced::new(seed),
             last_subscription_generation: 0,

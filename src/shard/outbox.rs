@@ -7,7 +7,8 @@
 
 use super::peer_batch::{PeerBatch, ShardMessage};
 use crate::base::ids::ConnectionId;
-use crate::codec::Message;
+use crate::codec::MessageParts;
+use crate::topic::index::TopicHash;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -77,17 +78,18 @@ impl Link {
     /// `forward`: its number among the messages that arrive exactly once, or 0.
     pub(super) fn push_publish(
         &mut self,
-        message: &Message,
+        message: &MessageParts<'_>,
+        hash: TopicHash,
         forward: u64,
         shared: &mut Option<Bytes>,
     ) -> u64 {
         let record = self.current.put_message(message, forward, shared);
-        self.push(ShardMessage::Publish(record))
+        self.push(ShardMessage::Publish { hash, record })
     }
 
     pub(super) fn push_retained_update(
         &mut self,
-        message: &Message,
+        message: &MessageParts<'_>,
         forward: u64,
         shared: &mut Option<Bytes>,
     ) -> u64 {
@@ -99,7 +101,7 @@ impl Link {
 
     pub(super) fn push_shared_publish(
         &mut self,
-        message: &Message,
+        message: &MessageParts<'_>,
         shared: &mut Option<Bytes>,
         group: u64,
         member: u32,
@@ -129,7 +131,7 @@ impl Link {
         self.push(ShardMessage::WildcardInterest { filter, wanted });
     }
 
-    pub(super) fn push_retained_answer(&mut self, lookup: u64, message: &Message) {
+    pub(super) fn push_retained_answer(&mut self, lookup: u64, message: &MessageParts<'_>) {
         let record = self.current.put_message(message, 0, &mut None);
         self.push(ShardMessage::RetainedAnswer { lookup, record });
     }

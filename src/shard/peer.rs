@@ -7,6 +7,7 @@ use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
 use crate::codec::{ProtocolVersion, ReasonCode};
+use crate::topic::index::TopicHash;
 use smallvec::SmallVec;
 
 impl Shard {
@@ -76,9 +77,9 @@ impl Shard {
         number: u64,
     ) {
         match message {
-            ShardMessage::Publish(record) => {
+            ShardMessage::Publish { hash, record } => {
                 self.once(source, record.forward, |shard| {
-                    if shard.on_peer_publish(now, batch, &record) {
+                    if shard.on_peer_publish(now, batch, hash, &record) {
                         shard.links[source.index()].refuse(number);
                     }
                 });
@@ -144,16 +145,21 @@ impl Shard {
 
     /// Matched against the local index only and never forwarded again: no loops, no second hop.
     /// True: its publisher is to be told that it did not reach everybody.
-    fn on_peer_publish(&mut self, now: Instant, batch: &PeerBatch, record: &PublishRecord) -> bool {
+    fn on_peer_publish(
+        &mut self,
+        now: Instant,
+        batch: &PeerBatch,
+        hash: TopicHash,
+        record: &PublishRecord,
+    ) -> bool {
         self.counters.messages_from_peers += 1;
-        let message = batch.message(record, &mut self.messages);
-        let (matched, refused) = match std::str::from_utf8(message.topic_name_bytes()) {
-            Ok(topic_name) => self.route_local_or_refuse(now, topic_name, &message, None),
-            Err(_) => (0, false),
-        };
-        if matched == 0 {
+        let filters = self.match_local(batch.topic_name(record), hash);
+        if filters == 0 {
             self.counters.forwards_unmatched += 1;
+            return false;
         }
+        let message = batch.message(record, &mut self.messages);
+        let (_, refused) = self.deliver_matched_or_refuse(now, filters, &message, None);
         self.messages.release(message);
         refused
     }

@@ -4,8 +4,9 @@
 //! its memory stays with the shard that made it.
 
 use crate::base::time::Instant;
-use crate::codec::{ForwardableRuns, Message, MessageParts, MessagePool, QosLevel, SharedMessage};
+use crate::codec::{ForwardableRuns, MessageParts, MessagePool, QosLevel, SharedMessage};
 use crate::metrics::sys::Report;
+use crate::topic::index::TopicHash;
 use crate::topic::retained::Cursor;
 use bytes::Bytes;
 
@@ -24,6 +25,7 @@ pub struct PeerBatch {
     messages: Vec<ShardMessage>,
     arena: Vec<u8>,
     shared: Vec<Bytes>,
+    shared_bytes: usize,
     /// How many messages of the opposite direction the sender has accepted so far.
     pub(super) accepted: u64,
     /// Numbers of messages of the opposite direction that some session's queue refused; they are
@@ -45,7 +47,11 @@ pub struct PeerBatch {
 #[derive(Debug)]
 pub(super) enum ShardMessage {
     /// Deliver to your local subscribers; never forwarded again.
-    Publish(PublishRecord),
+    Publish {
+        /// Of its topic name.
+        hash: TopicHash,
+        record: PublishRecord,
+    },
     /// You own this topic: keep the message as the retained one, or clear it.
     RetainedUpdate(PublishRecord),
     /// Deliver to one of your members of the shared subscription with this hash, by strategy to
@@ -65,7 +71,7 @@ pub(super) enum ShardMessage {
     },
     /// I have (or have no longer) a subscription with this exact filter.
     ExactInterest {
-        hash: u64,
+        hash: TopicHash,
         wanted: bool,
     },
     /// The same for a wildcard filter.
@@ -151,8 +157,7 @@ impl PeerBatch {
 
     /// What counts against the link's byte limit.
     pub(super) fn bytes(&self) -> usize {
-        let shared: usize = self.shared.iter().map(Bytes::len).sum();
-        self.arena.len() + shared + self.messages.len() * size_of::<ShardMessage>()
+        self.arena.len() + self.shared_bytes + self.messages.len() * size_of::<ShardMessage>()
     }
 
     pub(super) fn push(&mut self, message: ShardMessage) {
@@ -179,6 +184,7 @@ impl PeerBatch {
         self.arena.clear();
         self.arena.shrink_to(ARENA_BYTES_KEPT);
         self.shared.clear();
+        self.shared_bytes = 0;
         self.wants_acceptance = false;
     }
 
@@ -200,31 +206,36 @@ impl PeerBatch {
     /// and used again for the other links.
     pub(super) fn put_message(
         &mut self,
-        message: &Message,
+        message: &MessageParts<'_>,
         forward: u64,
         shared: &mut Option<Bytes>,
     ) -> PublishRecord {
-        let body = message.body();
-        let (start, position) = if body.len() < SHARED_BODY_BYTES_MIN {
+        let properties_bytes = message.properties.bytes();
+        let body_bytes = message.topic_name.len() + properties_bytes + message.payload.len();
+        let (start, position) = if body_bytes < SHARED_BODY_BYTES_MIN {
             let start = offset(self.arena.len());
-            self.arena.extend_from_slice(body);
+            put_body(message, &mut self.arena);
             (start, NOT_SHARED)
         } else {
             let position = offset(self.shared.len());
-            let bytes = shared.get_or_insert_with(|| Bytes::copy_from_slice(body));
+            let bytes = shared.get_or_insert_with(|| {
+                let mut body = Vec::with_capacity(body_bytes);
+                put_body(message, &mut body);
+                body.into()
+            });
+            self.shared_bytes += bytes.len();
             self.shared.push(bytes.clone());
             (0, position)
         };
-        let topic_bytes = message.topic_name_bytes().len();
         PublishRecord {
-            expires_at: message.expires_at(),
+            expires_at: message.expires_at,
             start,
             shared: position,
-            properties_bytes: offset(message.properties().len()),
-            payload_bytes: offset(message.payload().len()),
-            topic_bytes: u16::try_from(topic_bytes).unwrap_or(u16::MAX),
-            qos: message.qos(),
-            retain: message.retain(),
+            properties_bytes: offset(properties_bytes),
+            payload_bytes: offset(message.payload.len()),
+            topic_bytes: u16::try_from(message.topic_name.len()).unwrap_or(u16::MAX),
+            qos: message.qos,
+            retain: message.retain,
             forward,
         }
     }
@@ -233,7 +244,7 @@ impl PeerBatch {
     /// simulator knows what is on its way.
     pub fn awaited_payloads(&self) -> impl Iterator<Item = &[u8]> {
         self.messages.iter().filter_map(|message| match message {
-            ShardMessage::Publish(record) | ShardMessage::RetainedUpdate(record) => {
+            ShardMessage::Publish { record, .. } | ShardMessage::RetainedUpdate(record) => {
                 Some(self.parts(record).2)
             }
             _ => None,
@@ -254,6 +265,14 @@ impl PeerBatch {
         (topic_name, properties, payload)
     }
 
+    pub(super) fn topic_name(&self, record: &PublishRecord) -> &[u8] {
+        let bytes: &[u8] = match record.shared {
+            NOT_SHARED => &self.arena[record.start as usize..],
+            position => &self.shared[position as usize],
+        };
+        &bytes[..usize::from(record.topic_bytes)]
+    }
+
     /// Makes the message again in the receiver's own memory.
     pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
         let (topic_name, properties, payload) = self.parts(record);
@@ -266,6 +285,16 @@ impl PeerBatch {
             expires_at: record.expires_at,
         })
     }
+}
+
+fn put_body(message: &MessageParts<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(message.topic_name);
+    if !message.properties.is_empty() {
+        for run in message.properties.clone() {
+            out.extend_from_slice(run);
+        }
+    }
+    out.extend_from_slice(message.payload);
 }
 
 /// Batches stay far below 4 GiB: the link's byte limit is a `u32` and one packet is at most

@@ -1,61 +1,23 @@
-//! PUBLISH from a client, and the route of any application message: local sessions, one message
-//! per interested shard, the owner of the retained message.
+//! PUBLISH from a client: checks, and what its acknowledgement says and waits for.
 
 use super::Shard;
-use super::forward::ClientKey;
+use super::client_key::ClientKey;
 use super::input::Flow;
 use super::interface::CloseCause;
 use super::journal::Waiter as JournalWaiter;
 use super::mount::mounted_name;
-use super::outbox::{Link, Waiter};
+use super::route::{Publisher, await_acceptance};
 use super::sys::is_reserved;
-use crate::base::hash::HomeKey;
-use crate::base::ids::{ConnectionId, ShardSet};
+use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
 use crate::codec::{
     AckKind, MessageParts, PacketId, ProtocolError, ProtocolVersion, Publish, QosLevel, ReasonCode,
-    SharedMessage,
 };
 use crate::connection::acknowledge::PendingAck;
 use crate::journal::Record;
 use crate::topic::names::validate_topic_name;
-use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// Where an application message goes beside the local sessions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Destinations {
-    /// Keyed hash of the topic name; 0 on a single shard, where nobody needs it.
-    pub(super) hash: u64,
-    pub(super) interested: ShardSet,
-    /// The message is to be kept as (or clears) the retained one of its topic.
-    pub(super) retain: bool,
-}
-
-impl Destinations {
-    const fn are_none(&self) -> bool {
-        !self.retain && self.interested.is_empty()
-    }
-}
-
-/// Who waits until the other shards have accepted a message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Publisher {
-    connection: ConnectionId,
-    ack_number: u32,
-}
-
-impl Publisher {
-    /// For the acceptance of the message with this number on a link.
-    pub(super) const fn waiter(self, number: u64) -> Waiter {
-        Waiter {
-            number,
-            connection: self.connection,
-            ack_number: self.ack_number,
-        }
-    }
-}
 
 impl Shard {
     /// Steps 5 to 12 of a PUBLISH's journey: checks, route, acknowledgement.
@@ -119,7 +81,8 @@ impl Shard {
             self.wait_for_journal(id);
             return Flow::Pause;
         }
-        let destinations = self.destinations(topic_name, publish.retain);
+        let hash = self.index.topic_hash(topic_name.as_bytes());
+        let destinations = self.destinations(topic_name.as_bytes(), hash, publish.retain);
         self.choose_shared(topic_name, Some(session));
         let may_need_disk = publish.packet_id.is_some() || publish.retain;
         if !self.have_room(id, &destinations, may_need_disk)
@@ -130,22 +93,19 @@ impl Shard {
         let before = self.journal.sequence();
         self.counters.messages_received += 1;
         self.counters.payload_bytes_received += publish.payload.len() as u64;
-        let message = self.make_message(now, topic_name, publish);
         let waits = publish.packet_id.is_some() && rules.awaits_effects;
         let publisher = waits.then(|| self.publisher(id)).flatten();
-        let (matched, refused) =
-            self.route_local_or_refuse(now, topic_name, &message, Some(session));
-        let open = if exactly_once {
-            let client = self.publisher_key(session);
-            self.forward(now, &message, &destinations, client, publisher)
-        } else {
-            self.route_away(now, &message, &destinations, publisher)
-        };
-        let shared = self.route_shared(now, &message, publisher);
-        self.messages.release(message);
+        let message = message_parts(now, topic_name, publish);
+        let routed = self.route(
+            now,
+            session,
+            &message,
+            &destinations,
+            exactly_once,
+            publisher,
+        );
         if let Some(packet_id) = publish.packet_id {
-            let heard = matched + shared.groups > 0 || !destinations.interested.is_empty();
-            let reason_code = match (heard || publish.retain, refused || shared.refused) {
+            let reason_code = match (routed.is_heard || publish.retain, routed.is_refused) {
                 (false, _) => ReasonCode::NoMatchingSubscribers,
                 (true, true) => ReasonCode::QuotaExceeded,
                 (true, false) => ReasonCode::Success,
@@ -154,7 +114,7 @@ impl Shard {
             if !reason_code.is_error() || !self.speaks_v5(id) {
                 self.remember_inbound(session, publish.qos, packet_id);
             }
-            let open = open + shared.open + self.await_journal(before, publisher);
+            let open = routed.open + self.await_journal(before, publisher);
             self.acknowledge_publish(id, publish.qos, packet_id, reason_code, open);
         }
         Flow::Done
@@ -371,23 +331,6 @@ impl Shard {
         Flow::Done
     }
 
-    fn make_message(
-        &mut self,
-        now: Instant,
-        topic_name: &str,
-        publish: &Publish<'_>,
-    ) -> SharedMessage {
-        let expiry_s = publish.properties.message_expiry_interval_s;
-        self.messages.make(&MessageParts {
-            topic_name: topic_name.as_bytes(),
-            properties: publish.properties.forwardable(),
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
-        })
-    }
-
     /// The first copy of a repeated message may still be on its way to other shards, sent on an
     /// earlier connection: its PUBREC waits for what is waited for on each link.
     fn await_first_copy(&mut self, publisher: Option<Publisher>) -> u16 {
@@ -407,7 +350,7 @@ impl Shard {
             && self.forwards.holds_back(self.publisher_key(session))
     }
 
-    fn publisher_key(&self, session: u32) -> ClientKey {
+    pub(super) fn publisher_key(&self, session: u32) -> ClientKey {
         let session = self.sessions.get(session);
         ClientKey::new(&self.home_key, session.map_or("", |it| &it.client_id))
     }
@@ -470,6 +413,22 @@ struct PublishRules {
     mount_point: Option<Rc<str>>,
 }
 
+fn message_parts<'a>(
+    now: Instant,
+    topic_name: &'a str,
+    publish: &'a Publish<'_>,
+) -> MessageParts<'a> {
+    let expiry_s = publish.properties.message_expiry_interval_s;
+    MessageParts {
+        topic_name: topic_name.as_bytes(),
+        properties: publish.properties.forwardable(),
+        payload: publish.payload,
+        qos: publish.qos,
+        retain: publish.retain,
+        expires_at: expiry_s.map(|s| now + Duration::from_secs(u64::from(s))),
+    }
+}
+
 /// The Payload Format Indicator holds (section 3.3.2.3.2).
 fn payload_is_as_said(publish: &Publish<'_>) -> bool {
     publish.properties.payload_format_indicator != Some(1)
@@ -487,110 +446,4 @@ enum Admission {
     Duplicate,
     Later,
     Refused(ProtocolError),
-}
-
-/// Routing; also for wills.
-impl Shard {
-    pub(super) fn destinations(&mut self, topic_name: &str, retain: bool) -> Destinations {
-        if self.shard_count == 1 {
-            return Destinations {
-                hash: 0,
-                interested: ShardSet::EMPTY,
-                retain,
-            };
-        }
-        let hash = self.home_key.hash(topic_name.as_bytes());
-        let interested = self.interest.shards(topic_name, hash);
-        Destinations {
-            hash,
-            interested,
-            retain,
-        }
-    }
-
-    /// Is there room on every link that the message needs? If not, the connection is listed to be
-    /// tried again when there is. A shard whose disk is too slow takes only what does not need it.
-    fn have_room(
-        &mut self,
-        id: ConnectionId,
-        destinations: &Destinations,
-        may_need_disk: bool,
-    ) -> bool {
-        // Nearly all messages of a shard that has its subscribers itself.
-        if destinations.are_none() && self.shared.choices().is_empty() {
-            return true;
-        }
-        let mut shards = destinations.interested;
-        shards.insert_all(self.shared_shards());
-        if destinations.retain {
-            shards.insert(HomeKey::home_of_hash(destinations.hash, self.shard_count));
-            shards.remove(self.id);
-        }
-        let full = shards.iter().map(|shard| shard.index()).find(|index| {
-            let is_pressed = may_need_disk && self.links[*index].peer_is_pressed;
-            is_pressed || !self.has_room(*index)
-        });
-        let Some(full) = full else { return true };
-        self.wait_for_link(id, full);
-        false
-    }
-
-    pub(super) fn has_room(&self, link: usize) -> bool {
-        let Self { links, limits, .. } = self;
-        links[link].has_room(limits.link_bytes_max, limits.link_messages_max)
-    }
-
-    /// Lists a connection at a full link, once.
-    pub(super) fn wait_for_link(&mut self, id: ConnectionId, link: usize) {
-        let Self {
-            connections, links, ..
-        } = self;
-        let Some(connection) = connections.get_named_mut(id.index, id.generation) else {
-            return;
-        };
-        if !connection.waits_for_link {
-            connection.waits_for_link = true;
-            links[link].paused.push_back(id);
-        }
-    }
-
-    /// One message per interested shard, and the retained update to its owner. Returns the number
-    /// of acceptances that `publisher` has to wait for.
-    pub(super) fn route_away(
-        &mut self,
-        now: Instant,
-        message: &SharedMessage,
-        destinations: &Destinations,
-        publisher: Option<Publisher>,
-    ) -> u16 {
-        if destinations.are_none() {
-            return 0;
-        }
-        let mut shared: Option<Bytes> = None;
-        let mut open = 0;
-        for shard in destinations.interested.iter() {
-            let link = &mut self.links[shard.index()];
-            let number = link.push_publish(message, 0, &mut shared);
-            self.counters.messages_forwarded += 1;
-            open += await_acceptance(link, number, publisher);
-        }
-        if !destinations.retain {
-            return open;
-        }
-        let owner = HomeKey::home_of_hash(destinations.hash, self.shard_count);
-        if owner == self.id {
-            self.keep_retained(now, message);
-            return open;
-        }
-        let link = &mut self.links[owner.index()];
-        let number = link.push_retained_update(message, 0, &mut shared);
-        open + await_acceptance(link, number, publisher)
-    }
-}
-
-/// Lets the publisher wait for the link's acceptance of a message; the number of its conditions.
-pub(super) fn await_acceptance(link: &mut Link, number: u64, publisher: Option<Publisher>) -> u16 {
-    let Some(publisher) = publisher else { return 0 };
-    link.wait(publisher.waiter(number));
-    1
 }

@@ -3,34 +3,37 @@
 //! A client that asked for a clean start and lost its connection before the CONNACK may ask again:
 //! it must not hear that its earlier session is gone as long as a crash could bring that back.
 
-use super::forward::ClientKey;
+use super::client_key::ClientKey;
 use super::journal::Journal;
 use crate::base::map::{Map, map};
+use std::collections::VecDeque;
+
+/// Room that stays when nothing is open; a burst's memory is given back.
+const ENDS_KEPT: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct SessionEnds {
-    seed: u64,
-    /// By client, the sequence of the record. Bounded by the sessions that ended since the disk
-    /// last caught up.
+    /// By client, the sequence of its last session's end. Bounded by what waits for the disk.
     open: Map<ClientKey, u64>,
-    last: u64,
+    /// The same in the order of the sequences, with ends that are not a client's last.
+    order: VecDeque<(u64, ClientKey)>,
 }
 
 impl SessionEnds {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            seed,
             open: map(seed),
-            last: 0,
+            order: VecDeque::new(),
         }
     }
 
     /// The end of this client's session was the last thing journalled.
     pub(super) fn push(&mut self, client: ClientKey, journal: &Journal) {
         self.forget_durable(journal);
-        self.last = journal.sequence();
-        if !journal.is_durable(self.last) {
-            self.open.insert(client, self.last);
+        let sequence = journal.sequence();
+        if !journal.is_durable(sequence) {
+            self.open.insert(client, sequence);
+            self.order.push_back((sequence, client));
         }
     }
 
@@ -40,16 +43,27 @@ impl SessionEnds {
         journal: &Journal,
     ) -> bool {
         self.forget_durable(journal);
-        if self.open.is_empty() {
-            return false;
-        }
-        let sequence = self.open.get(&client());
-        sequence.is_some_and(|sequence| !journal.is_durable(*sequence))
+        !self.open.is_empty() && self.open.contains_key(&client())
+    }
+
+    /// Those that are remembered, for tests.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.order.len().max(self.open.len())
     }
 
     fn forget_durable(&mut self, journal: &Journal) {
-        if !self.open.is_empty() && journal.is_durable(self.last) {
-            self.open = map(self.seed);
+        while let Some((sequence, client)) = self.order.front().copied()
+            && journal.is_durable(sequence)
+        {
+            self.order.pop_front();
+            if self.open.get(&client) == Some(&sequence) {
+                self.open.remove(&client);
+            }
+        }
+        if self.order.is_empty() {
+            self.open.shrink_to(ENDS_KEPT);
+            self.order.shrink_to(ENDS_KEPT);
         }
     }
 }

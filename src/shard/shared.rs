@@ -9,7 +9,7 @@ use super::delivery::WhenSlow;
 use super::outbox::Link;
 use super::outgoing::Offer;
 use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
-use super::publish::{Publisher, await_acceptance};
+use super::route::{Publisher, await_acceptance};
 use super::shared_groups::{Choice, GroupId};
 use super::subscription::Subscription;
 use crate::base::ids::{ConnectionId, ShardId, ShardSet};
@@ -158,6 +158,7 @@ impl Shard {
 /// Messages.
 impl Shard {
     /// Chooses a shard for each group that matches; `publisher`: the publishing session.
+    #[inline]
     pub(super) fn choose_shared(&mut self, topic_name: &str, publisher: Option<u32>) {
         if self.shared.has_groups() {
             self.choose_shared_shards(topic_name, publisher);
@@ -191,6 +192,7 @@ impl Shard {
     }
 
     /// Brings a message to the members that were chosen.
+    #[inline]
     pub(super) fn route_shared(
         &mut self,
         now: Instant,
@@ -261,7 +263,7 @@ impl Shard {
         let hash = self.shared.get(choice.group)?.hash();
         self.counters.messages_forwarded += 1;
         let link = &mut self.links[choice.shard.index()];
-        link.push_shared_publish(message, body, hash, choice.member, hops);
+        link.push_shared_publish(&message.parts(), body, hash, choice.member, hops);
         Some(choice.shard)
     }
 

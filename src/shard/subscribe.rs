@@ -473,7 +473,7 @@ impl Shard {
         if self.shard_count == 1 {
             return;
         }
-        let hash = self.home_key.hash(filter.as_bytes());
+        let hash = self.index.topic_hash(filter.as_bytes());
         let is_news = match kind {
             FilterKind::Wildcard => true,
             FilterKind::Exact if wanted => self.announced.add(hash),

@@ -214,7 +214,7 @@ impl Shard {
         if std::mem::take(&mut self.sys.is_periodic) {
             tree.publish(|name, value| {
                 let message = self.make_sys(name, value);
-                self.route_local(now, name, &message, None);
+                self.route_local(now, &message, None);
                 self.messages.release(message);
             });
         }

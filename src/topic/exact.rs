@@ -68,21 +68,21 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
             text: text.into(),
             subscribers: Subscribers::new(key, value),
         });
-        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.filters, slot));
+        let rehash = |&slot: &Slot| hash_at(&self.hasher, &self.filters, slot);
         self.by_text
-            .insert_unique(self.hasher.hash_one(text), slot, rehash);
+            .insert_unique(hash_of(&self.hasher, text.as_bytes()), slot, rehash);
         slot
     }
 
     /// There will be so many more filters at most: the table does not grow step by step.
     pub(super) fn reserve(&mut self, additional: usize) {
-        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.filters, slot));
+        let rehash = |&slot: &Slot| hash_at(&self.hasher, &self.filters, slot);
         self.by_text.reserve(additional, rehash);
     }
 
     /// Gives back what [`Self::reserve`] asked for too much.
     pub(super) fn shrink(&mut self) {
-        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.filters, slot));
+        let rehash = |&slot: &Slot| hash_at(&self.hasher, &self.filters, slot);
         self.by_text.shrink_to_fit(rehash);
     }
 
@@ -95,7 +95,7 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
         let (value, last) = filter.subscribers.remove(key, &self.hasher)?;
         self.subscription_count -= 1;
         if last {
-            let hash = self.hasher.hash_one(&*filter.text);
+            let hash = hash_of(&self.hasher, filter.text.as_bytes());
             if let Ok(entry) = self.by_text.find_entry(hash, |&other| other == slot) {
                 entry.remove();
             }
@@ -114,14 +114,19 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
         Some((FilterId::new(FilterKind::Exact, slot), value))
     }
 
-    pub(super) fn subscribers(&self, topic_name: &str) -> &[(K, V)] {
+    /// Keyed by the seed alone: the same in all tables that have it.
+    pub(super) fn hash(&self, text: &[u8]) -> u64 {
+        hash_of(&self.hasher, text)
+    }
+
+    pub(super) fn subscribers(&self, topic_name: &[u8], hash: u64) -> &[(K, V)] {
         let mut found = None;
         // The one that is compared last is it: nothing is fetched twice.
         let is_same = |&slot: &Slot| {
             found = self.filters.get(slot);
-            found.is_some_and(|filter| &*filter.text == topic_name)
+            found.is_some_and(|filter| filter.text.as_bytes() == topic_name)
         };
-        let is_there = self.by_text.find(self.hasher.hash_one(topic_name), is_same);
+        let is_there = self.by_text.find(hash, is_same);
         match (is_there, found) {
             (Some(_), Some(filter)) => filter.subscribers.as_slice(),
             _ => &[],
@@ -135,7 +140,7 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
     fn find(&self, text: &str) -> Option<Slot> {
         let is_same = |&slot: &Slot| text_at(&self.filters, slot) == text;
         self.by_text
-            .find(self.hasher.hash_one(text), is_same)
+            .find(hash_of(&self.hasher, text.as_bytes()), is_same)
             .copied()
     }
 
@@ -147,6 +152,15 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
             .map(|filter| filter.subscribers.as_slice().len());
         assert_eq!(counts.sum::<usize>(), self.subscription_count);
     }
+}
+
+/// The only way to a hash here: all of them must be alike.
+fn hash_of(hasher: &RandomState, text: &[u8]) -> u64 {
+    hasher.hash_one(text)
+}
+
+fn hash_at<K, V>(hasher: &RandomState, filters: &Arena<Filter<K, V>>, slot: Slot) -> u64 {
+    hash_of(hasher, text_at(filters, slot).as_bytes())
 }
 
 fn text_at<K, V>(filters: &Arena<Filter<K, V>>, slot: Slot) -> &str {

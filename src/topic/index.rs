@@ -7,6 +7,19 @@ use super::trie::Trie;
 use crate::base::map;
 use std::hash::Hash;
 
+/// Keyed hash of a topic name, to look it up in several tables: equal in all indexes with the same
+/// seed, and not kept beyond the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct TopicHash(u64);
+
+impl TopicHash {
+    /// For tables that are keyed by it: as well mixed as their own hasher would make it.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 /// Filter -> subscribers. `K` names a subscriber, `V` is what it asked for.
 ///
 /// A match costs one hash lookup for the exact filter and the walk of [`Trie`] for the others.
@@ -94,9 +107,26 @@ impl<K: Copy + Eq + Hash, V: Copy> Index<K, V> {
     /// filters. A key that subscribes to several of them comes several times. Allocates nothing
     /// once warm, if `out` has room.
     pub fn matches(&mut self, topic_name: &str, out: &mut Vec<(K, V)>) -> usize {
-        let exact = self.exact.subscribers(topic_name);
+        let topic_name = topic_name.as_bytes();
+        self.matches_hashed(topic_name, self.topic_hash(topic_name), out)
+    }
+
+    /// The same for the bytes of a valid name whose hash is known.
+    pub fn matches_hashed(
+        &mut self,
+        topic_name: &[u8],
+        hash: TopicHash,
+        out: &mut Vec<(K, V)>,
+    ) -> usize {
+        let exact = self.exact.subscribers(topic_name, hash.0);
         out.extend_from_slice(exact);
         usize::from(!exact.is_empty()) + self.wildcard.matches(topic_name, out)
+    }
+
+    /// Of a topic name, or of a filter that only this name matches.
+    #[must_use]
+    pub fn topic_hash(&self, topic_name: &[u8]) -> TopicHash {
+        TopicHash(self.exact.hash(topic_name))
     }
 
     /// Filters that have a subscriber.

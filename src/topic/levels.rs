@@ -58,9 +58,10 @@ impl Levels {
     }
 
     /// The text's id, if anything uses the text.
-    pub(super) fn find(&self, text: &str) -> Option<LevelId> {
+    pub(super) fn find(&self, text: impl AsRef<[u8]>) -> Option<LevelId> {
+        let text = text.as_ref();
         let hash = self.hasher.hash_one(text);
-        let is_same = |&slot: &Slot| text_at(&self.levels, slot) == text;
+        let is_same = |&slot: &Slot| text_at(&self.levels, slot).as_bytes() == text;
         self.by_text.find(hash, is_same).map(|&slot| LevelId(slot))
     }
 
@@ -77,9 +78,9 @@ impl Levels {
             use_count: 1,
         });
         self.text_bytes += text.len();
-        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.levels, slot));
+        let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.levels, slot).as_bytes());
         self.by_text
-            .insert_unique(self.hasher.hash_one(text), slot, rehash);
+            .insert_unique(self.hasher.hash_one(text.as_bytes()), slot, rehash);
         LevelId(slot)
     }
 
@@ -93,7 +94,7 @@ impl Levels {
             return;
         }
         self.text_bytes -= level.text.len();
-        let hash = self.hasher.hash_one(&*level.text);
+        let hash = self.hasher.hash_one(level.text.as_bytes());
         if let Ok(entry) = self.by_text.find_entry(hash, |&slot| slot == id.0) {
             entry.remove();
         }

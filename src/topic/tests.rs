@@ -52,6 +52,23 @@ fn matches(index: &mut Index<u32, ()>, topic_name: &str) -> Vec<u32> {
 }
 
 #[test]
+fn exact_filters_are_found_when_the_table_was_made_larger_and_smaller() {
+    let mut index = Index::new(1);
+    let filters = ["a", "a/b", "$SYS/c"];
+    for (key, topic_filter) in (0u32..).zip(filters) {
+        index.insert(topic_filter, FilterKind::Exact, key, ());
+    }
+    let resize: [fn(&mut Index<u32, ()>); 2] = [|index| index.reserve(1000), Index::shrink];
+    for resize in resize {
+        resize(&mut index);
+        for (key, topic_name) in (0u32..).zip(filters) {
+            assert_eq!(matches(&mut index, topic_name), [key]);
+            assert!(index.get(topic_name, key).is_some());
+        }
+    }
+}
+
+#[test]
 fn leading_wildcard_does_not_match_when_name_begins_with_dollar() {
     let mut index = Index::new(1);
     for (key, topic_filter) in ["#", "+/a", "+/#", "$SYS/#", "$SYS/+"]
@@ -98,10 +115,10 @@ fn match_visits_each_node_once_when_wildcards_are_stacked() {
         trie.insert(&levels.collect::<Vec<_>>().join("/"), bits, ());
     }
     let mut found = Vec::new();
-    trie.matches(&["a"; 12].join("/"), &mut found);
+    trie.matches(["a"; 12].join("/").as_bytes(), &mut found);
     assert_eq!(found.len(), 1 << 12);
     found.clear();
-    trie.matches(&["a"; 13].join("/"), &mut found);
+    trie.matches(["a"; 13].join("/").as_bytes(), &mut found);
     assert_eq!(found, []);
 }
 

@@ -14,7 +14,7 @@ const KEY: HomeKey = HomeKey::new([9; 16]);
 
 pub(super) struct Cluster {
     pub(super) shards: Vec<Shard>,
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 /// A client's connection, and where it lives.
@@ -213,6 +213,17 @@ impl Cluster {
             }
         }
         self.shards.iter().for_each(Shard::assert_invariants);
+    }
+
+    /// Everything that can move does, also through the journals; what was sent is dropped.
+    pub(super) fn settle_with_disks(&mut self) {
+        for _ in 0..4 {
+            self.settle();
+            (0..self.shards.len()).for_each(|shard| {
+                self.write_journal(shard);
+            });
+        }
+        (0..self.shards.len()).for_each(|shard| drop(self.sent(shard)));
     }
 
     /// Work that was cut into slices.

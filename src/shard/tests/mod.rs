@@ -1,6 +1,8 @@
 //! Shards driven by hand: the fuzz target's body with a fixed seed, and races between shards that
 //! need their batches held back in a certain order.
 
+mod behind_disk;
+mod bodies;
 mod cluster;
 mod crash;
 mod durability;
