@@ -14,6 +14,7 @@
     reason = "counts, times and rates of a measurement stay far below the limits of their types"
 )]
 
+pub mod broker;
 pub mod cli;
 pub mod compare;
 pub mod control;

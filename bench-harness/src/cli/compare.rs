@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 use super::output::{self, Progress};
 use super::run::write_json;
 use super::{EXIT_BROKEN, EXIT_VOID, values};
+use crate::broker;
 use crate::compare::recipe::{self, Persistence, Recipe};
 use crate::compare::result::{Comparison, Metric};
 use crate::compare::suite::{self, Row};
-use crate::compare::{self, Event, Plan, Style, broker};
+use crate::compare::{self, Event, Plan, Style};
 use crate::mqtt::Version;
 use crate::scenario::{Options, PaceChoice, build};
 

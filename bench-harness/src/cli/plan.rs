@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{self, Progress};
 use super::values;
+use crate::broker::{stop_on_signal, yield_to_signal};
 use crate::control::Status;
 use crate::mqtt::Version;
 use crate::plan::answer::{self, Question};
@@ -200,7 +201,7 @@ fn measure(arguments: &MeasureArguments) -> ExitCode {
         command: std::env::args().collect(),
     };
     let mut teller = Teller(Progress::new("measure"));
-    let data = measure::measure(&order, &mut teller);
+    let data = with_broker(|| measure::measure(&order, &mut teller));
     teller.0.clear();
     let saved = data.and_then(|data| {
         data.save(&arguments.out)?;
@@ -219,6 +220,14 @@ fn measure(arguments: &MeasureArguments) -> ExitCode {
         }
         Err(error) => output::fail(&error),
     }
+}
+
+/// A signal ends the brokers that this starts before it ends the program.
+fn with_broker<T>(carry_out: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    stop_on_signal().map_err(|error| format!("signals: {error}"))?;
+    let result = carry_out();
+    yield_to_signal();
+    result
 }
 
 /// 1, 2, 4 and on, and all.
@@ -255,7 +264,7 @@ fn check(arguments: &CheckArguments) -> ExitCode {
         seconds: arguments.duration,
     };
     let mut teller = Teller(Progress::new("check"));
-    let found = check::check(&data, &order, &mut teller);
+    let found = with_broker(|| check::check(&data, &order, &mut teller));
     teller.0.clear();
     let found = match found {
         Ok(found) => found,

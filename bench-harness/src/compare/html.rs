@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::recipe;
 use super::result::{Comparison, Metric, RowResult};
 use super::table::{self, goal_lines, number, trouble};
+use crate::report::escape;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--bar:#4477aa;--line:#8886;--bad:#c22}
@@ -171,11 +172,4 @@ fn environment(comparison: &Comparison, text: &mut String) {
     };
     let json = serde_json::to_string_pretty(environment).unwrap_or_default();
     let _ = writeln!(text, "<h2>Machine</h2>\n<pre>{}</pre>", escape(&json));
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

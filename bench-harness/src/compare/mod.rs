@@ -4,7 +4,6 @@
 //! A round that is void or broken is counted and shown, and left out of the medians as long as
 //! there are others. Nothing is ever dropped in silence.
 
-pub mod broker;
 mod html;
 pub mod recipe;
 pub mod result;
@@ -20,12 +19,12 @@ pub use table::{Style, goal_lines, tables, trouble};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::broker::{self, Broker, Place};
 use crate::control::{self, Setup, Status};
 use crate::knee::{self, Limit, Question};
 use crate::observe::ProcessProbe;
 use crate::result::RunResult;
 use crate::scenario::{Options, PaceChoice};
-use broker::{Broker, Place};
 use recipe::{Kind, Recipe};
 use result::{BrokerInfo, Cell, Comparison, FORMAT, RowResult};
 use suite::Row;

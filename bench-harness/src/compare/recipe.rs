@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::broker::{Launch, Place};
+use crate::broker::{Launch, Place};
 use crate::mqtt::Version;
 
 /// The settings of all recipes, for `--help`.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::broker::Place;
 use super::recipe::{Kind, Persistence, Recipe};
 use super::result::{BrokerInfo, Cell, Comparison, FORMAT, Goal, Metric, RowResult};
 use super::{Style, goal_lines, page, tables, trouble};
+use crate::broker::Place;
 use crate::mqtt::Version;
 use crate::result::{BrokerUse, Counts, GeneratorUse, Pace, Parameters, Percentiles, RunResult};
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::broker::{self, Broker};
+use super::broker;
 use super::cost::Message;
 use super::data::{FleetKind, LAG_US_MAX, PlanData};
 use super::fleet::{self, FleetRun};
 use super::linear::Interval;
-use super::measure::{Run, Witness};
+use super::measure::{Witness, run};
 use super::model::{self, Model, View};
 use super::probe::Probe;
 use crate::control::Status;
@@ -68,16 +68,9 @@ pub fn check(
         found.extend(check_fleet(&model, order, connections, witness)?);
     }
     let cores = model.cores_of_cost;
-    let broker = Broker::start(&order.program, cores, &order.folder)?;
+    let broker = broker::start(&order.program, cores, &order.folder)?;
     for (scenario, qos, version, payload_bytes) in RUNS {
-        let run = Run {
-            scenario,
-            qos,
-            version,
-            payload_bytes,
-            pace: None,
-            is_durable: false,
-        };
+        let run = run(scenario, qos, version, payload_bytes);
         let show = &mut |status: Status<'_>| witness.show(status);
         let (result, _) = run.carry_out(&broker, (0.5, order.seconds), show)?;
         match compare(&model, cores, &result) {
@@ -152,10 +145,10 @@ fn check_fleet(
         seconds: FLEET_SECONDS,
         end_bytes: fleet::kernel_bytes_of_an_end()?,
     };
-    let broker = Broker::start(&order.program, fit.cores, &order.folder)?;
+    let broker = broker::start(&order.program, fit.cores, &order.folder)?;
     let mut probe = Probe::new(broker.pid())?;
     let show = &mut |status: Status<'_>| witness.show(status);
-    let point = run.measure(&broker.target, &mut probe, show)?;
+    let point = run.measure(broker.target(), &mut probe, show)?;
     let Some(last) = point.steps.last() else {
         return Ok(Vec::new());
     };

@@ -6,11 +6,12 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::broker::{self, Broker};
+use super::broker;
 use super::data::{Circumstances, FORMAT, FleetKind, PlanData, TrafficPoint};
 use super::disk;
 use super::fleet::{self, FleetRun};
 use super::probe::Probe;
+use crate::broker::Broker;
 use crate::control::{self, Setup, Status, new_run_id};
 use crate::environment::Watch;
 use crate::mqtt::Version;
@@ -88,7 +89,7 @@ const DURABLE: &str = "durable-p2p-16-16-16-1K";
 const DURABLE_ONE: &str = "durable-p2p-1-1-1-1K";
 const WINDOW: PaceChoice = PaceChoice::WindowBytes(64 * 1_024);
 
-fn run(scenario: &'static str, qos: u8, version: Version, payload_bytes: u32) -> Run {
+pub(super) fn run(scenario: &'static str, qos: u8, version: Version, payload_bytes: u32) -> Run {
     Run {
         scenario,
         qos,
@@ -214,7 +215,7 @@ fn measure_fleets(
         FleetKind::Subscribed,
         FleetKind::Persistent,
     ] {
-        let broker = Broker::start(&order.program, cores, &order.folder)?;
+        let broker = broker::start(&order.program, cores, &order.folder)?;
         let mut probe = Probe::new(broker.pid())?;
         let fleet = FleetRun {
             kind,
@@ -224,7 +225,7 @@ fn measure_fleets(
             end_bytes,
         };
         let show = &mut |status: Status<'_>| witness.show(status);
-        match fleet.measure(&broker.target, &mut probe, show) {
+        match fleet.measure(broker.target(), &mut probe, show) {
             Ok(point) => {
                 witness.tell(&format!("fleet: {} sizes, {kind:?}", point.steps.len()));
                 data.fleets.push(point);
@@ -248,7 +249,7 @@ fn measure_traffic(
     witness: &mut dyn Witness,
 ) -> Result<(), String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-    let broker = Broker::start(&order.program, cores, &order.folder)?;
+    let broker = broker::start(&order.program, cores, &order.folder)?;
     for run in runs {
         let seconds = (order.lengths.warm_up_s, order.lengths.window_s);
         let show = &mut |status: Status<'_>| witness.show(status);
@@ -292,7 +293,7 @@ impl Run {
                 ..Options::default()
             },
             cpus: generator_cpu(),
-            ..Setup::new(self.scenario, broker.target.clone())
+            ..Setup::new(self.scenario, broker.target().clone())
         };
         let mut probe = Probe::new(broker.pid())?;
         let result = control::run(&setup, Some(&mut probe), show)?.result;

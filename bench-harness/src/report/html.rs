@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Text that may hold anything, such as a command line.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -13,5 +13,6 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use html::escape;
 pub use markdown::table as markdown;
 pub use page::Page;

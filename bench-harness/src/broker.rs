@@ -1,5 +1,5 @@
-//! A broker of the comparison's own: started with a fresh folder on a free port, observed until it
-//! serves, and gone when dropped, whatever ends the comparison.
+//! A broker of this program's own: started with a fresh folder on a free port, observed until it
+//! serves, and gone when dropped, whatever ends this program.
 //!
 //! It is always ended by its process number. A signal that ends this program ends the broker first
 //! ([`stop_on_signal`]); if even that is impossible, the kernel ends it with us.
