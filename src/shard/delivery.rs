@@ -136,13 +136,9 @@ impl Shard {
         is_chosen: impl Fn(u32) -> bool,
     ) {
         let mut matched = Vec::new();
-        let mut targets = Vec::new();
         self.index.matches(message.topic_name(), &mut matched);
         matched.retain(|(session, _)| is_chosen(*session));
-        self.merge_targets(&matched, None, &mut targets);
-        for target in &targets {
-            self.deliver(now, target.session, &target.offer(message));
-        }
+        self.deliver_merged(now, &matched, None, message);
     }
 
     /// As `deliver_matched`; true besides when some session's queue refused the message and its

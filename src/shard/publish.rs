@@ -125,21 +125,18 @@ impl Shard {
     fn disk_keeps_up(&mut self, id: ConnectionId, publish: &Publish<'_>, topic_name: &str) -> bool {
         let needs_disk = self.journal.is_pressed()
             && (publish.retain || publish.packet_id.is_some())
-            && (publish.retain || self.has_journalled_receiver(topic_name));
+            && (publish.retain || self.has_journalled_receiver(topic_name.as_bytes()));
         if needs_disk {
             self.wait_for_journal(id);
         }
         !needs_disk
     }
 
-    fn has_journalled_receiver(&mut self, topic_name: &str) -> bool {
-        let mut matched = std::mem::take(&mut self.matched);
-        self.index.matches(topic_name, &mut matched);
-        let needs_disk = matched.iter().any(|(session, subscription)| {
+    pub(super) fn has_journalled_receiver(&mut self, topic_name: &[u8]) -> bool {
+        self.match_local(topic_name, self.index.topic_hash(topic_name));
+        let needs_disk = self.matched.iter().any(|(session, subscription)| {
             subscription.qos() > QosLevel::AtMostOnce && self.journal_number(*session) != 0
         });
-        matched.clear();
-        self.matched = matched;
         let mut choices = self.shared.choices().iter();
         needs_disk || choices.any(|choice| choice.shard == self.id)
     }

@@ -98,3 +98,18 @@ fn ends_of_sessions_are_forgotten_while_others_come() {
     let open = cluster.shards[0].session_ends.count();
     assert!((1..=3).contains(&open), "{open}");
 }
+
+/// A disk that is too slow holds back only who needs it, whoever published before.
+#[test]
+fn message_for_nobody_with_a_journal_needs_no_disk() {
+    let mut cluster = Cluster::with_limits(1, &wait_for_disk);
+    cluster.start_journals();
+    let subscriber = cluster.open(0, "subscriber", 4, false);
+    cluster.write_journal(0);
+    cluster.feed(subscriber, &subscribe("kept", 1));
+    cluster.settle_with_disks();
+    cluster.feed(subscriber, &publish(2, "kept", "x"));
+    let shard = &mut cluster.shards[0];
+    assert!(!shard.has_journalled_receiver(b"other"));
+    assert!(shard.has_journalled_receiver(b"kept"));
+}
