@@ -45,6 +45,11 @@ pub(super) struct ServeArguments {
     #[arg(long, value_name = "auto|N|LIST")]
     cores: Option<String>,
 
+    /// Microseconds for which a core with nothing to do looks for events before it sleeps: lower
+    /// latency for up to all of its CPU time [default: 0]
+    #[arg(long, value_name = "N")]
+    spin_us: Option<String>,
+
     /// Set one configuration key, for example mqtt.max_qos=1; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
@@ -112,6 +117,7 @@ fn settings(arguments: &ServeArguments, mut sources: Sources) -> Result<Settings
     let flags = [
         ("--data-dir", "node.data_dir", &arguments.data_dir),
         ("--cores", "node.cores", &arguments.cores),
+        ("--spin-us", "node.spin_us", &arguments.spin_us),
     ];
     for (name, key, value) in flags {
         let value = value.iter().map(|value| Override {
@@ -161,6 +167,7 @@ fn run(settings: &Settings, data_dir: &DataDir, mut log: LogLines) -> ExitCode {
             segment_bytes: settings.limits.durability.segment_bytes,
             settings: settings.durability,
         }),
+        spin_time: settings.node.spin_time,
         shutdown_timeout: settings.node.shutdown_timeout,
         on_ready: Box::new(move |serving| {
             ready::announce(&mut log, &serving.urls, serving.core_count);

@@ -211,6 +211,25 @@ macro_rules! seconds {
     };
 }
 
+/// A whole number of microseconds that becomes a `Duration`.
+macro_rules! micros {
+    ($section:literal, $name:literal, $min:expr, $max:expr, $($field:ident).+,
+     $meaning:literal) => {
+        Key {
+            section: $section,
+            name: $name,
+            meaning: $meaning,
+            value: Value::Number {
+                unit: Unit::Micros,
+                min: $min,
+                max: $max,
+                put: |settings, number| settings.$($field).+ = Duration::from_micros(number),
+                of: |settings| u64::try_from(settings.$($field).+.as_micros()).unwrap_or(0),
+            },
+        }
+    };
+}
+
 macro_rules! switch {
     ($section:literal, $name:literal, $field:ident, $meaning:literal) => {
         Key {
@@ -315,6 +334,14 @@ pub static KEYS: &[Key<Settings>] = &[
             of: |settings| settings.node.data_dir.display().to_string(),
         },
     },
+    micros!(
+        "node",
+        "spin_us",
+        0,
+        1_000_000,
+        node.spin_time,
+        "a core with nothing to do looks so long for events before it sleeps; costs its CPU time"
+    ),
     seconds!(
         "node",
         "shutdown_timeout_s",
@@ -622,20 +649,14 @@ pub static KEYS: &[Key<Settings>] = &[
         queues_memory_bytes_max,
         "bytes of memory for the queues of all persistent sessions; past it they are on the disk"
     ),
-    Key {
-        section: "durability",
-        name: "sync_delay_us",
-        meaning: "shortest time from one write of a core's journal to the next; 0: none",
-        value: Value::Number {
-            unit: Unit::Micros,
-            min: 0,
-            max: 1_000_000,
-            put: |settings, number| {
-                settings.durability.sync_delay = Duration::from_micros(number);
-            },
-            of: |settings| u64::try_from(settings.durability.sync_delay.as_micros()).unwrap_or(0),
-        },
-    },
+    micros!(
+        "durability",
+        "sync_delay_us",
+        0,
+        1_000_000,
+        durability.sync_delay,
+        "shortest time from one write of a core's journal to the next; 0: none"
+    ),
     Key {
         section: "durability",
         name: "disk_max_bytes",

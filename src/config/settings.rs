@@ -21,6 +21,8 @@ pub struct Settings {
 pub struct NodeSettings {
     pub cores: CoreSelection,
     pub data_dir: PathBuf,
+    /// So long a core with nothing to do looks for something before it sleeps.
+    pub spin_time: Duration,
     /// Time for goodbyes and unfinished sends at a requested stop.
     pub shutdown_timeout: Duration,
 }
@@ -98,6 +100,8 @@ impl Default for Settings {
             node: NodeSettings {
                 cores: CoreSelection::Auto,
                 data_dir: PathBuf::from("./ringway-data"),
+                // An idle broker leaves the CPU to others, and a core that is at work never sleeps.
+                spin_time: Duration::ZERO,
                 // Shorter than the 90 s after which systemd kills, longer than any healthy client
                 // needs to take its last bytes.
                 shutdown_timeout: Duration::from_secs(10),

@@ -60,6 +60,7 @@ fn every_section_reaches_its_settings() {
         [node]
         cores = "0,2-3"
         data_dir = "/var/lib/ringway"
+        spin_us = 50
         shutdown_timeout_s = 3
         [[listener]]
         bind = "tcp://0.0.0.0:1883"
@@ -99,6 +100,7 @@ fn every_section_reaches_its_settings() {
     );
     assert_eq!(settings.node.cores, CoreSelection::List(vec![0, 2, 3]));
     assert_eq!(settings.node.data_dir.to_str(), Some("/var/lib/ringway"));
+    assert_eq!(settings.node.spin_time, Duration::from_micros(50));
     assert_eq!(settings.node.shutdown_timeout, Duration::from_secs(3));
     assert_eq!(settings.listeners.len(), 2);
     assert_eq!(settings.listeners[0].backlog, 5);

@@ -110,6 +110,8 @@ pub(super) struct Core {
     clock: Clock,
     control: Arc<Control>,
     opening: Opening,
+    /// So long the core looks for something to do before it sleeps.
+    spin_time: Duration,
     /// When a graceful stop ends in any case.
     stop_deadline: Option<Instant>,
 }
@@ -146,6 +148,7 @@ impl Core {
             clock,
             control,
             opening: Opening::Waiting(None),
+            spin_time: Duration::ZERO,
             stop_deadline: None,
         }
     }
@@ -153,6 +156,12 @@ impl Core {
     /// Says over `opened` when clients are served.
     pub(super) fn telling(mut self, opened: Sender<()>) -> Self {
         self.opening = Opening::Waiting(Some(opened));
+        self
+    }
+
+    /// Looks so long for something to do before it sleeps; its [`Net`] must be made for that.
+    pub(super) fn spinning(mut self, time: Duration) -> Self {
+        self.spin_time = time;
         self
     }
 
@@ -181,10 +190,9 @@ impl Core {
 
     /// One turn; says what woke the core besides sockets.
     fn turn(&mut self) -> io::Result<Woken> {
-        let wait = self.begin_sleep();
-        let entered = self.net.enter(wait);
-        self.links.bell().end_sleep();
-        entered?;
+        if self.spin_time.is_zero() || !self.spin()? {
+            self.sleep()?;
+        }
 
         let now = self.clock.now();
         self.net.counters_mut().turns += 1;
@@ -200,6 +208,43 @@ impl Core {
         self.on_stop_request(now);
         self.drain(now);
         Ok(woken)
+    }
+
+    /// Sleeps in the kernel until something happens.
+    fn sleep(&mut self) -> io::Result<()> {
+        let wait = self.begin_sleep();
+        let entered = self.net.enter(wait);
+        self.links.bell().end_sleep();
+        entered
+    }
+
+    /// Looks for something to do without sleeping, for [`Core::spin_time`] at most. Peers see a
+    /// core that is awake and do not ring. False: there is nothing, and no deadline has passed.
+    fn spin(&mut self) -> io::Result<bool> {
+        // What the last turn has queued goes out first.
+        self.net.enter(Wait::No)?;
+        let deadline = self.deadline();
+        let mut now = self.clock.now();
+        let is_due = |now: Instant| deadline.is_some_and(|at| at <= now);
+        if self.net.has_completions() || is_due(now) {
+            return Ok(true);
+        }
+        let end = now + self.spin_time;
+        while now < end {
+            if self.net.has_events() {
+                self.net.counters_mut().spins_useful += 1;
+                self.net.enter(Wait::No)?;
+                return Ok(true);
+            }
+            if self.links.has_inbound() || is_due(now) {
+                self.net.counters_mut().spins_useful += 1;
+                return Ok(true);
+            }
+            std::hint::spin_loop();
+            now = self.clock.now();
+        }
+        self.net.counters_mut().spins_fruitless += 1;
+        Ok(false)
     }
 
     /// How long to wait in the kernel; not at all when something is there already.

@@ -54,6 +54,10 @@ counters! {
     enters,
     /// Turns of the core.
     turns,
+    /// Spins (`node.spin_us`) during which something came or fell due: no sleep was needed.
+    spins_useful,
+    /// Spins during which nothing came: the core went to sleep.
+    spins_fruitless,
     /// Doorbells rung at sleeping peers.
     doorbells,
     /// Connections moved to another core.

@@ -63,6 +63,8 @@ pub struct ServeOptions {
     pub home_key: HomeKey,
     /// Where the journals are; `None`: nothing survives the process.
     pub journal: Option<JournalOptions>,
+    /// So long a core with nothing to do looks for something before it sleeps.
+    pub spin_time: Duration,
     /// For goodbyes and unfinished sends at a requested stop.
     pub shutdown_timeout: Duration,
     /// Called once, on the calling thread, when every core is serving.
@@ -141,6 +143,7 @@ pub(super) struct Plan {
     limits: Limits,
     home_key: HomeKey,
     journal: Option<JournalOptions>,
+    spin_time: Duration,
     seed: u64,
 }
 
@@ -170,6 +173,7 @@ impl Plan {
             limits,
             home_key: options.home_key,
             journal: options.journal.clone(),
+            spin_time: options.spin_time,
             seed: random_seed()?,
         })
     }
@@ -256,7 +260,9 @@ impl Plan {
                     slots: self.slots,
                     rings_max: self.rings_max,
                     send_queue_bytes_max: self.limits.send_queue_bytes_max,
+                    spins: !self.spin_time.is_zero(),
                 },
+                spin_time: self.spin_time,
                 shard: ShardSettings {
                     id,
                     shard_count,
@@ -375,6 +381,7 @@ struct Seat {
     links: Links,
     control: Arc<Control>,
     net: NetSettings,
+    spin_time: Duration,
     shard: ShardSettings,
     journal: Option<JournalDesk>,
     report: Sender<Result<Found, ServeError>>,
@@ -403,6 +410,7 @@ impl Seat {
             links,
             control,
             net,
+            spin_time,
             shard,
             journal,
             report,
@@ -430,6 +438,7 @@ impl Seat {
             // Made here: some of its parts belong to the running executor.
             Core::new(index, shard, net, links, disk, rings, clock, control)
                 .telling(opened)
+                .spinning(spin_time)
                 .run()
                 .await
         });

@@ -167,7 +167,7 @@ impl BufferRing {
 #[cfg(test)]
 mod tests {
     use super::super::operation::{Completion, Operation, UserData};
-    use super::super::ring::{Role, Wait};
+    use super::super::ring::{Notice, Role, Wait};
     use super::*;
     use io_uring::{opcode, types};
     use std::io::Write;
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn receiver() -> Receiver {
-        let ring = Ring::new(16, Role::Lead).unwrap();
+        let ring = Ring::new(16, Role::Lead, Notice::None).unwrap();
         let buffers = BufferRing::new(&ring).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
         Receiver {

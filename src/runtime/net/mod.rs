@@ -38,6 +38,7 @@ use close::CloseDeadlines;
 use filling::Filling;
 use io_uring::{opcode, squeue, types};
 use operation::{Completion, Operation, UserData};
+use ring::Notice;
 use rings::Rings;
 use socket::Sockets;
 use std::io;
@@ -57,6 +58,8 @@ pub(crate) struct NetSettings {
     pub(crate) rings_max: usize,
     /// At what size of a connection's send queue the shard holds things back.
     pub(crate) send_queue_bytes_max: u32,
+    /// Whether the core is to see events without entering the kernel: [`Net::has_events`].
+    pub(crate) spins: bool,
 }
 
 /// What happened besides sockets.
@@ -104,8 +107,10 @@ impl Net {
             slots,
             rings_max,
             send_queue_bytes_max,
+            spins,
         } = settings;
-        let rings = Rings::new(slots, rings_max)?;
+        let notice = if spins { Notice::Flag } else { Notice::None };
+        let rings = Rings::new(slots, rings_max, notice)?;
         let accepts = Accepts::new(sockets, loads)
             .map_err(|error| ServeError::from_ring("accept addresses", error))?;
         Ok(Self {
@@ -195,6 +200,17 @@ impl Net {
     /// The ring is unusable: the core ends.
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.rings.enter(wait, &mut self.completions)
+    }
+
+    /// Whether [`Net::complete`] has something to do.
+    pub(crate) const fn has_completions(&self) -> bool {
+        !self.completions.is_empty()
+    }
+
+    /// Whether the kernel has something, or may have, which the next [`Net::enter`] brings. A few
+    /// loads and no call; for a core that spins ([`NetSettings::spins`]).
+    pub(crate) fn has_events(&mut self) -> bool {
+        self.rings.has_events()
     }
 
     /// Tells the shard what was sent. First after [`Net::enter`]: whether a silent send is over

@@ -47,6 +47,15 @@ pub(super) enum Role {
     Watched,
 }
 
+/// Whether a ring shows in its memory that the kernel has put work off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Notice {
+    /// It does not, which spares the kernel an atomic operation for each piece of work.
+    None,
+    /// It does, for a core that looks without entering the kernel: [`Ring::has_events`].
+    Flag,
+}
+
 /// The ring and the operations that did not fit into its queue.
 pub(super) struct Ring {
     ring: IoUring,
@@ -78,7 +87,11 @@ struct RingRegistration {
 
 impl Ring {
     /// A ring with an empty table of `direct_descriptors` entries.
-    pub(super) fn new(direct_descriptors: u32, role: Role) -> Result<Self, ServeError> {
+    pub(super) fn new(
+        direct_descriptors: u32,
+        role: Role,
+        notice: Notice,
+    ) -> Result<Self, ServeError> {
         let mut builder = IoUring::builder();
         builder
             .setup_single_issuer()
@@ -87,6 +100,9 @@ impl Ring {
             .setup_cqsize(COMPLETIONS);
         if role == Role::Lead {
             builder.setup_defer_taskrun();
+        }
+        if notice == Notice::Flag {
+            builder.setup_taskrun_flag();
         }
         let ring: IoUring = builder
             .build(SUBMISSIONS)
@@ -188,6 +204,12 @@ impl Ring {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// The next entry brings a completion, or may bring one. Looks without a call, and sees
+    /// everything only with [`Notice::Flag`].
+    pub(super) fn has_events(&mut self) -> bool {
+        self.ring.submission().taskrun() || !self.ring.completion().is_empty()
     }
 
     /// Something waits for the next entry.
@@ -338,7 +360,7 @@ mod tests {
 
     #[test]
     fn more_operations_than_the_queue_holds_are_all_submitted_in_order() {
-        let mut ring = Ring::new(16, Role::Lead).unwrap();
+        let mut ring = Ring::new(16, Role::Lead, Notice::None).unwrap();
         let total = SUBMISSIONS * 3 + 5;
         for index in 0..total {
             no_operation(&mut ring, index);
@@ -351,7 +373,7 @@ mod tests {
 
     #[test]
     fn completions_beyond_the_ring_are_not_lost() {
-        let mut ring = Ring::new(16, Role::Lead).unwrap();
+        let mut ring = Ring::new(16, Role::Lead, Notice::None).unwrap();
         let total = COMPLETIONS * 2;
         for index in 0..total {
             no_operation(&mut ring, index);
@@ -363,7 +385,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_time_or_with_a_completion() {
-        let mut ring = Ring::new(16, Role::Lead).unwrap();
+        let mut ring = Ring::new(16, Role::Lead, Notice::None).unwrap();
         let mut completions = Vec::new();
         let start = Instant::now();
         let time = Duration::from_millis(20);
@@ -377,7 +399,7 @@ mod tests {
 
     #[test]
     fn silent_operation_leaves_no_completion() {
-        let mut ring = Ring::new(16, Role::Lead).unwrap();
+        let mut ring = Ring::new(16, Role::Lead, Notice::None).unwrap();
         let mut completions = Vec::new();
         let silent = opcode::Nop::new()
             .build()

@@ -10,7 +10,7 @@
 
 use super::buffer_ring::BufferRing;
 use super::operation::{Completion, Operation, UserData};
-use super::ring::{Ring, Role, Wait};
+use super::ring::{Notice, Ring, Role, Wait};
 use crate::base::time::Instant;
 use crate::runtime::error::ServeError;
 use io_uring::{opcode, squeue, types};
@@ -32,6 +32,8 @@ pub(super) struct Rings {
     collected: usize,
     slots_per_ring: u32,
     rings_max: usize,
+    /// Of every ring.
+    notice: Notice,
 }
 
 #[derive(Debug)]
@@ -43,8 +45,8 @@ struct Member {
 }
 
 impl Member {
-    fn new(slots: u32, role: Role) -> Result<Self, ServeError> {
-        let ring = Ring::new(slots, role)?;
+    fn new(slots: u32, role: Role, notice: Notice) -> Result<Self, ServeError> {
+        let ring = Ring::new(slots, role, notice)?;
         let buffers = BufferRing::new(&ring)?;
         Ok(Self {
             ring,
@@ -56,13 +58,18 @@ impl Member {
 
 impl Rings {
     /// The lead; [`Rings::grow`] adds others, up to `rings_max` in all.
-    pub(super) fn new(slots_per_ring: u32, rings_max: usize) -> Result<Self, ServeError> {
+    pub(super) fn new(
+        slots_per_ring: u32,
+        rings_max: usize,
+        notice: Notice,
+    ) -> Result<Self, ServeError> {
         Ok(Self {
-            members: vec![Member::new(slots_per_ring, Role::Lead)?],
+            members: vec![Member::new(slots_per_ring, Role::Lead, notice)?],
             burst_end: None,
             collected: 0,
             slots_per_ring,
             rings_max,
+            notice,
         })
     }
 
@@ -86,8 +93,8 @@ impl Rings {
     /// Makes one more ring.
     pub(super) fn grow(&mut self) -> Result<(), ServeError> {
         assert!(self.can_grow());
-        self.members
-            .push(Member::new(self.slots_per_ring, Role::Watched)?);
+        let member = Member::new(self.slots_per_ring, Role::Watched, self.notice)?;
+        self.members.push(member);
         Ok(())
     }
 
@@ -181,6 +188,12 @@ impl Rings {
         Ok(())
     }
 
+    /// See [`Ring::has_events`]; on any ring.
+    pub(super) fn has_events(&mut self) -> bool {
+        let mut members = self.members.iter_mut();
+        members.any(|member| member.ring.has_events())
+    }
+
     /// Submits what is queued on another ring, and lets the lead tell when it has something. A
     /// poll that finds something at once fires at once, so nothing is missed in between.
     fn submit(&mut self, ring: usize, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -230,8 +243,8 @@ mod tests {
     use super::*;
     use std::time::Instant;
 
-    fn rings() -> Rings {
-        let mut rings = Rings::new(16, 3).unwrap();
+    fn rings(notice: Notice) -> Rings {
+        let mut rings = Rings::new(16, 3, notice).unwrap();
         rings.grow().unwrap();
         rings.grow().unwrap();
         assert!(!rings.can_grow());
@@ -248,7 +261,7 @@ mod tests {
 
     #[test]
     fn slots_are_numbered_through_the_rings() {
-        let rings = rings();
+        let rings = rings(Notice::None);
         assert_eq!(rings.slot(0, 15), 15);
         assert_eq!(rings.slot(2, 3), 35);
         assert_eq!((rings.ring_of(35), rings.fixed(35).0), (2, 3));
@@ -257,7 +270,7 @@ mod tests {
 
     #[test]
     fn one_entry_collects_from_all_rings() {
-        let mut rings = rings();
+        let mut rings = rings(Notice::None);
         for slot in [3, 20, 40] {
             let nop = opcode::Nop::new().build();
             rings.push_at(slot, nop, UserData::new(Operation::Ignored, slot, 0));
@@ -272,7 +285,7 @@ mod tests {
     /// A timer on the last ring ends the sleep in the lead.
     #[test]
     fn what_happens_on_another_ring_wakes_the_core() {
-        let mut rings = rings();
+        let mut rings = rings(Notice::None);
         let mut completions = Vec::new();
         for round in 0..3 {
             let time = types::Timespec::new().nsec(5_000_000);
@@ -285,6 +298,31 @@ mod tests {
             assert!(start.elapsed() >= Duration::from_millis(5));
             assert_eq!(indexes(&completions), [round]);
             completions.clear();
+        }
+    }
+    /// Nothing but loads of memory until the timer of a ring has fired.
+    #[test]
+    fn core_that_spins_sees_what_happens_on_each_ring() {
+        let mut rings = rings(Notice::Flag);
+        let mut completions = Vec::new();
+        for slot in [3, 20, 40] {
+            let time = types::Timespec::new().nsec(2_000_000);
+            let timer = opcode::Timeout::new(&raw const time).build();
+            rings.push_at(slot, timer, UserData::new(Operation::Ignored, slot, 0));
+            let start = Instant::now();
+            rings.enter(Wait::No, &mut completions).unwrap();
+            assert!(indexes(&completions).is_empty());
+            while indexes(&completions).is_empty() {
+                while !rings.has_events() {
+                    assert!(start.elapsed() < Duration::from_secs(30), "slot {slot}");
+                    std::hint::spin_loop();
+                }
+                rings.enter(Wait::No, &mut completions).unwrap();
+            }
+            assert!(start.elapsed() >= Duration::from_millis(2));
+            assert_eq!(indexes(&completions), [slot]);
+            completions.clear();
+            assert!(!rings.has_events());
         }
     }
 }

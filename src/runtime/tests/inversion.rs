@@ -33,7 +33,7 @@ struct OneCore {
 }
 
 /// One core on a thread of its own; `spawn` puts tasks beside it.
-fn start(spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
+fn start(spin_time: Duration, spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
     let address = ListenAddress {
         host: "127.0.0.1".to_owned(),
         port: 0,
@@ -56,6 +56,7 @@ fn start(spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
             slots: 256,
             rings_max: 1,
             send_queue_bytes_max: 1 << 20,
+            spins: !spin_time.is_zero(),
         };
         let net = executor::while_none_is_made(|| Net::new(settings)).unwrap();
         let made = executor::make(0).unwrap();
@@ -80,7 +81,7 @@ fn start(spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
                 control_of_core,
             );
             spawn(&core.tasks());
-            core.run().await.unwrap()
+            core.spinning(spin_time).run().await.unwrap()
         })
     });
     OneCore {
@@ -179,12 +180,22 @@ fn sending_thread(sender: shared_channel::SharedSender<u32>) -> JoinHandle<()> {
 
 #[test]
 fn files_timers_channels_and_sockets_make_progress_together() {
+    make_progress_together(Duration::ZERO);
+}
+
+#[test]
+fn all_make_progress_beside_a_core_that_spins() {
+    make_progress_together(Duration::from_secs(1));
+}
+
+fn make_progress_together(spin_time: Duration) {
     let progress = Progress::default();
     let seen = progress.clone();
-    let path = std::env::temp_dir().join(format!("ringway-inversion-{}", std::process::id()));
+    let name = format!("ringway-inversion-{}-{spin_time:?}", std::process::id());
+    let path = std::env::temp_dir().join(name);
     let file_path = path.clone();
     let (sender, receiver) = shared_channel::new_bounded::<u32>(64);
-    let core = start(move |tasks| {
+    let core = start(spin_time, move |tasks| {
         tasks.spawn(write_file(file_path, seen.files)).detach();
         tasks.spawn(sleep_often(seen.timers)).detach();
         tasks.spawn(stay_busy(seen.busy)).detach();
@@ -222,7 +233,7 @@ fn files_timers_channels_and_sockets_make_progress_together() {
 /// With a task that waits for ever the core ticks slowly; without tasks not at all.
 #[test]
 fn waiting_task_costs_little_and_finished_tasks_nothing() {
-    let core = start(|tasks| {
+    let core = start(Duration::ZERO, |tasks| {
         tasks.spawn(std::future::pending::<()>()).detach();
     });
     std::thread::sleep(Duration::from_millis(600));
@@ -231,7 +242,7 @@ fn waiting_task_costs_little_and_finished_tasks_nothing() {
 
     let done = Arc::new(AtomicU32::new(0));
     let at_end = Arc::clone(&done);
-    let core = start(move |tasks| {
+    let core = start(Duration::ZERO, move |tasks| {
         tasks.spawn(sleep_often(at_end)).detach();
     });
     wait_for(&done, TIMERS, "timers");

@@ -4,6 +4,7 @@ mod client;
 mod inversion;
 mod life;
 mod sockets;
+mod spin;
 
 use super::serve::{Plan, Running};
 use super::signal::Signals;
@@ -39,6 +40,7 @@ fn options(cores: u16) -> ServeOptions {
         limits: Limits::default(),
         home_key: HomeKey::new([7; 16]),
         journal: None,
+        spin_time: Duration::ZERO,
         shutdown_timeout: Duration::from_secs(5),
         on_ready: Box::new(|_| {}),
     }

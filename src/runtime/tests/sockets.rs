@@ -1,7 +1,7 @@
 //! Bytes through real sockets: hand-over, slow readers, last bytes, full tables, resets.
 
 use super::client::{Client, connect, payload, publish, subscribe};
-use super::{Broker, options};
+use super::{Broker, ServeOptions, options};
 use crate::base::random::Random;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -234,8 +234,19 @@ fn full_table_stops_accepting_without_hurting_anybody() {
 /// over, to whichever ring has room there.
 #[test]
 fn cores_make_further_rings_when_their_tables_are_full() {
+    further_rings(&options(2));
+}
+
+#[test]
+fn cores_that_spin_serve_their_further_rings() {
+    let mut options = options(2);
+    options.spin_time = Duration::from_millis(1);
+    further_rings(&options);
+}
+
+fn further_rings(options: &ServeOptions) {
     const CLIENTS: usize = 400;
-    let broker = Broker::start_with_tables(&options(2), Some((128, 16)));
+    let broker = Broker::start_with_tables(options, Some((128, 16)));
     let mut clients: Vec<Client> = Vec::new();
     for number in 0..CLIENTS {
         let mut client = broker.client().connected(&format!("crowd-{number}"));
