@@ -9,21 +9,24 @@ use crate::config::problem::Problems;
 use crate::config::settings::{CoreSelection, Settings};
 use crate::node::data_dir::DataDir;
 use crate::runtime::{
-    JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, carry_out_rehoming, end_rehoming,
-    pending_rehoming, random_seed, rehome, serve,
+    JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, ServeSummary, Signals,
+    carry_out_rehoming, end_rehoming, pending_rehoming, random_seed, rehome, serve,
 };
 use clap::Args;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Why there is nothing to run.
+type StartError = Box<dyn Error + Send + Sync>;
 
 /// Run the broker
 ///
 /// Order of precedence: built-in defaults, the --config file, the conf.d/*.toml beside it, the
 /// environment (RINGWAY__SECTION__KEY), flags. When every core is serving, one line on standard
 /// error says so: `ready tcp://127.0.0.1:1883 cores=2 pid=123`. SIGTERM or SIGINT stops it
-/// gracefully, a second one at once. Exit status: 0 after a requested stop, 1 for a failure while
-/// running, 2 for wrong usage or configuration.
+/// gracefully, a second one, or one before it is ready, at once. Exit status: 0 after a requested
+/// stop, 1 for a failure while running, 2 for wrong usage or configuration.
 #[derive(Debug, Default, Args)]
 pub(super) struct ServeArguments {
     /// Configuration file (TOML)
@@ -64,16 +67,30 @@ pub(super) fn main(arguments: &ServeArguments) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return refused(problems),
     };
-    let log = log::start(settings.log);
-    let core_count = core_count(&settings.node.cores);
-    let mut data_dir = match DataDir::open(&settings.node.data_dir, core_count) {
-        Ok(data_dir) => data_dir,
+    let mut signals = match Signals::register() {
+        Ok(signals) => signals,
         Err(error) => return failed(error),
     };
-    match settle_shard_count(&mut data_dir, &settings.limits, core_count) {
-        Ok(()) => run(&settings, &data_dir, log.lines()),
+    let log = log::start(settings.log);
+    match run(&settings, log.lines(), &mut signals) {
+        Ok(Some(summary)) => {
+            let (net, counters) = summary.sums();
+            tracing::info!(?net, ?counters, cut_short = summary.cut_short, "stopped");
+            DONE
+        }
+        Ok(None) => {
+            tracing::info!("stopped before it was ready");
+            DONE
+        }
         Err(why) => failed(why),
     }
+}
+
+/// The data directory, with what is stored in it of `shard_count` shards.
+fn open_data_dir(path: &Path, limits: &Limits, shard_count: u16) -> Result<DataDir, StartError> {
+    let mut data_dir = DataDir::open(path, shard_count)?;
+    settle_shard_count(&mut data_dir, limits, shard_count)?;
+    Ok(data_dir)
 }
 
 /// Makes sure that what is stored is of `shard_count` shards.
@@ -81,7 +98,7 @@ fn settle_shard_count(
     data_dir: &mut DataDir,
     limits: &Limits,
     shard_count: u16,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<(), StartError> {
     // An earlier start may have ended in the middle of it.
     finish_rehoming(data_dir)?;
     rehome(&RehomeOptions {
@@ -96,7 +113,7 @@ fn settle_shard_count(
     Ok(data_dir.record_shard_count(shard_count)?)
 }
 
-fn finish_rehoming(data_dir: &mut DataDir) -> Result<(), Box<dyn Error>> {
+fn finish_rehoming(data_dir: &mut DataDir) -> Result<(), StartError> {
     let Some(count) = pending_rehoming(data_dir.path())? else {
         return Ok(());
     };
@@ -150,8 +167,19 @@ pub(super) fn core_count(cores: &CoreSelection) -> u16 {
     })
 }
 
-/// Runs the broker until it is told to stop.
-fn run(settings: &Settings, data_dir: &DataDir, mut log: LogLines) -> ExitCode {
+/// Runs the broker until it is told to stop; `None`: before it was ready. Whatever is still at
+/// work then may end with the process at any moment.
+fn run(
+    settings: &Settings,
+    mut log: LogLines,
+    signals: &mut Signals,
+) -> Result<Option<ServeSummary>, StartError> {
+    let core_count = core_count(&settings.node.cores);
+    let (path, limits) = (settings.node.data_dir.clone(), settings.limits.clone());
+    let opened = signals.unless_stopped(move || open_data_dir(&path, &limits, core_count))?;
+    let Some(data_dir) = opened.transpose()? else {
+        return Ok(None);
+    };
     let listeners = settings.listeners.iter().map(|listener| ListenerOptions {
         address: listener.bind.clone(),
         backlog: listener.backlog,
@@ -173,12 +201,5 @@ fn run(settings: &Settings, data_dir: &DataDir, mut log: LogLines) -> ExitCode {
             ready::announce(&mut log, &serving.urls, serving.core_count);
         }),
     };
-    match serve(options) {
-        Ok(summary) => {
-            let (net, counters) = summary.sums();
-            tracing::info!(?net, ?counters, cut_short = summary.cut_short, "stopped");
-            DONE
-        }
-        Err(error) => failed(error),
-    }
+    Ok(serve(options, signals)?)
 }

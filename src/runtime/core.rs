@@ -13,6 +13,7 @@ use super::executor::{Reactor, Tasks};
 use super::link::{ARRIVALS_MAX, BATCHES_MAX, Links};
 use super::net::{Net, Wait, Woken};
 use super::process_memory;
+use super::signal::Teller;
 use crate::base::time::Instant;
 use crate::metrics::Counters;
 use crate::shard::Shard;
@@ -20,7 +21,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 use tracing::debug;
 
@@ -120,9 +120,9 @@ pub(super) struct Core {
 #[derive(Debug)]
 enum Opening {
     /// The own shard is not ready. The main thread is told when the listeners are open.
-    Waiting(Option<Sender<()>>),
+    Waiting(Option<Teller<()>>),
     /// Another shard is not.
-    Ready(Option<Sender<()>>),
+    Ready(Option<Teller<()>>),
     Open,
 }
 
@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Says over `opened` when clients are served.
-    pub(super) fn telling(mut self, opened: Sender<()>) -> Self {
+    pub(super) fn telling(mut self, opened: Teller<()>) -> Self {
         self.opening = Opening::Waiting(Some(opened));
         self
     }
@@ -333,8 +333,7 @@ impl Core {
             && self.control.all_ready()
         {
             if let Some(opened) = opened.take() {
-                // Fails only if the main thread has given up.
-                let _ = opened.send(());
+                opened.tell(());
             }
             self.opening = Opening::Open;
             self.net.open_listeners();

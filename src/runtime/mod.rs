@@ -24,6 +24,7 @@ mod listen;
 mod log;
 mod net;
 mod process_memory;
+mod running;
 mod serve;
 mod signal;
 #[cfg(test)]
@@ -40,3 +41,4 @@ pub use executor::Tasks;
 pub use serve::{
     CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, random_seed, serve,
 };
+pub use signal::Signals;

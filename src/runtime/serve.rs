@@ -1,4 +1,4 @@
-//! Starting and stopping the broker's cores, from the main thread.
+//! Starting the broker's cores, from the main thread.
 //!
 //! The start has three steps, so that it either succeeds as a whole or leaves nothing behind:
 //! everything that can be refused without a core (CPUs, limits, listeners); one thread per core
@@ -6,7 +6,7 @@
 
 use super::bell::Bell;
 use super::clock::Clock;
-use super::core::{Control, Core, Stop};
+use super::core::{Control, Core};
 use super::counters::NetCounters;
 use super::cpu;
 use super::disk::{self, Disk, Found, JournalOptions, KeeperLink};
@@ -17,7 +17,8 @@ use super::link::{self, Links};
 use super::listen;
 use super::net::{ListenSocket, ListenerLoad, Net, NetSettings};
 use super::process_memory;
-use super::signal::{self, CoreEnd, Event, Signals};
+use super::running::Running;
+use super::signal::{self, Signals, Teller, ThreadEnd};
 use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
 use crate::config::address::ListenAddress;
@@ -29,20 +30,10 @@ use crate::shard::interface::ShardSettings;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
-
-/// Beyond the shutdown timeout, for the cores' threads to end; then the main thread goes without
-/// them.
-const JOIN_TIME: Duration = Duration::from_secs(5);
-
-/// How often a start that takes its time looks whether a core has ended meanwhile.
-const OPENING_LOOK_TIME: Duration = Duration::from_millis(100);
-
-/// For the cores to end when they do so at once.
-const AT_ONCE_TIME: Duration = Duration::from_millis(500);
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::Builder;
+use std::time::Duration;
+use tracing::debug;
 
 /// One listener of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,18 +104,22 @@ impl ServeSummary {
 }
 
 /// Runs the broker on the calling thread and its cores until SIGTERM or SIGINT; a second one stops
-/// at once. When that cuts the cores short, their threads may still run at the return: the caller
-/// ends the process.
+/// at once, and so does the first one before the broker is ready (`None`). Then the cores' threads
+/// may still run at the return, as they may when the goodbyes are cut short: the caller ends the
+/// process. What is on the disk is whole at any moment of the start.
 ///
 /// # Errors
 /// Why the broker could not start, or why it had to end; see [`ServeError`].
-pub fn serve(options: ServeOptions) -> Result<ServeSummary, ServeError> {
+pub fn serve(
+    options: ServeOptions,
+    signals: &mut Signals,
+) -> Result<Option<ServeSummary>, ServeError> {
     process_memory::decline_huge_pages();
-    let mut signals = Signals::register()?;
-    let plan = Plan::make(&options)?;
-    let (ready, running) = plan.start(&signals)?;
+    let Some((ready, running)) = Plan::make(&options)?.start(signals)? else {
+        return Ok(None);
+    };
     (options.on_ready)(&ready);
-    running.run(&mut signals)
+    running.run(signals).map(Some)
 }
 
 /// Everything that is decided before the first thread starts.
@@ -191,19 +186,18 @@ impl Plan {
         }
     }
 
-    /// Starts all threads and waits until each one serves.
-    pub(super) fn start(self, signals: &Signals) -> Result<(Ready, Running), ServeError> {
+    /// Starts all threads and waits until each one serves. `None`: a stop was requested meanwhile.
+    pub(super) fn start(
+        self,
+        signals: &mut Signals,
+    ) -> Result<Option<(Ready, Running)>, ServeError> {
         let ready = self.ready();
         let start = self.clock.now();
         let clock = self.clock;
         let has_journal = self.journal.is_some();
-        let (reports, reported) = channel();
-        let (openings, opened) = channel();
-        let mut running = Running {
-            control: Arc::clone(&self.control),
-            threads: Vec::new(),
-            go: Vec::new(),
-        };
+        let (reports, reported) = signals.channel();
+        let (openings, opened) = signals.channel();
+        let mut running = Running::new(Arc::clone(&self.control));
         for seat in self.seats(signals, &reports, &openings)? {
             let (go, gate) = channel();
             let name = format!("core-{}", seat.index);
@@ -213,33 +207,27 @@ impl Plan {
                 .map_err(|error| ServeError::System {
                     what: "a core's thread could not be started",
                     error,
-                });
-            running.go.push(go);
-            running.threads.push(Some(thread?));
+                })?;
+            running.add(thread, go);
         }
         drop((reports, openings));
-        match running.await_reports(&reported) {
-            Ok(recovered) if has_journal => recovered.log(clock.now().saturating_since(start)),
-            Ok(_) => {}
-            Err(error) => {
-                running.abandon();
-                return Err(error);
-            }
+        let Some(found) = running.await_reports(signals, &reported)? else {
+            return Ok(None);
+        };
+        if has_journal {
+            found.log(clock.now().saturating_since(start));
         }
-        for go in running.go.drain(..) {
-            // Fails only if the core has ended since; the main thread is told.
-            let _ = go.send(());
-        }
-        running.await_openings(&opened)?;
-        Ok((ready, running))
+        running.let_go();
+        let opened = running.await_openings(signals, &opened)?;
+        Ok(opened.then_some((ready, running)))
     }
 
     /// What each core's thread takes with it.
     fn seats(
         self,
         signals: &Signals,
-        reports: &Sender<Result<Found, ServeError>>,
-        openings: &Sender<()>,
+        reports: &Teller<Result<Found, ServeError>>,
+        openings: &Teller<()>,
     ) -> Result<Vec<Seat>, ServeError> {
         let links = link::mesh(&self.bells);
         let mut desks = self.journal_desks()?.into_iter();
@@ -273,10 +261,7 @@ impl Plan {
                 journal: desks.next(),
                 report: reports.clone(),
                 opened: openings.clone(),
-                end: signals.core_end().map_err(|error| ServeError::System {
-                    what: "signals could not be set up",
-                    error,
-                })?,
+                end: signals.thread_end(),
             });
         }
         Ok(seats)
@@ -384,10 +369,10 @@ struct Seat {
     spin_time: Duration,
     shard: ShardSettings,
     journal: Option<JournalDesk>,
-    report: Sender<Result<Found, ServeError>>,
-    opened: Sender<()>,
+    report: Teller<Result<Found, ServeError>>,
+    opened: Teller<()>,
     /// Tells the main thread when this one ends. Last, so that it is dropped last.
-    end: CoreEnd,
+    end: ThreadEnd,
 }
 
 /// What a core's journal begins with.
@@ -397,7 +382,7 @@ struct JournalDesk {
 }
 
 /// What a core's thread leaves.
-type CoreOutcome = Option<io::Result<CoreSummary>>;
+pub(super) type CoreOutcome = Option<io::Result<CoreSummary>>;
 
 impl Seat {
     /// The whole life of a core's thread. `None`: it did not get to serve.
@@ -423,14 +408,13 @@ impl Seat {
         let (made, net, (shard, disk, recovered)) = match prepared {
             Ok(parts) => parts,
             Err(error) => {
-                let _ = report.send(Err(error));
+                report.tell(Err(error));
                 return None;
             }
         };
         links.bell().set_ring(net.ring_descriptor());
         links.bell().set_arrivals(net.arrivals());
-        let _ = report.send(Ok(recovered));
-        drop(report);
+        report.tell(Ok(recovered));
         // An error: another core could not start, and the main thread has given up.
         gate.recv().ok()?;
         let Made { executor, rings } = made;
@@ -478,125 +462,4 @@ fn recover(
     })?;
     disk.await_keeper(&mut shard);
     Ok((shard, Some(disk), recovered))
-}
-
-/// The cores' threads and how to end them.
-pub(super) struct Running {
-    pub(super) control: Arc<Control>,
-    threads: Vec<Option<JoinHandle<CoreOutcome>>>,
-    /// Dropped without a word, they end the cores that wait to serve.
-    go: Vec<Sender<()>>,
-}
-
-impl Running {
-    /// Waits until each core could serve; what all of them have recovered.
-    fn await_reports(
-        &mut self,
-        reported: &Receiver<Result<Found, ServeError>>,
-    ) -> Result<Found, ServeError> {
-        let mut sum = Found::default();
-        for _ in 0..self.threads.len() {
-            // A core that ends without a report has panicked; its join says so.
-            let recovered = reported.recv().unwrap_or_else(|_| Err(self.failure()))?;
-            sum.add(&recovered);
-        }
-        Ok(sum)
-    }
-
-    /// Waits until each core has opened its listeners.
-    fn await_openings(&mut self, opened: &Receiver<()>) -> Result<(), ServeError> {
-        for _ in 0..self.threads.len() {
-            while opened.recv_timeout(OPENING_LOOK_TIME).is_err() {
-                let has_ended = |thread: &Option<JoinHandle<CoreOutcome>>| {
-                    thread.as_ref().is_none_or(JoinHandle::is_finished)
-                };
-                if self.threads.iter().any(has_ended) {
-                    return Err(self.failure());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the cores of a failed start and waits for them.
-    fn abandon(&mut self) {
-        self.go.clear();
-        let _ = self.collect(false);
-    }
-
-    /// Waits for a signal or for a core that ends, then stops everything.
-    fn run(mut self, signals: &mut Signals) -> Result<ServeSummary, ServeError> {
-        if signals.wait(None) == Event::CoreEnded {
-            self.control.request(Stop::AtOnce);
-            return Err(self.failure());
-        }
-        info!("stopping: goodbye to all clients");
-        self.control.request(Stop::Graceful);
-        let time = self.control.shutdown_timeout() + JOIN_TIME;
-        let mut running = self.threads.len();
-        if self.await_ends(signals, time, &mut running) {
-            return self.collect(false);
-        }
-        warn!("stopping at once");
-        self.control.request(Stop::AtOnce);
-        self.await_ends(signals, AT_ONCE_TIME, &mut running);
-        self.collect(true)
-    }
-
-    /// Waits until no core is running. False: the time is over, or another signal came.
-    fn await_ends(&self, signals: &mut Signals, time: Duration, running: &mut usize) -> bool {
-        let limit = Instant::now() + time;
-        while *running > 0 {
-            match signals.wait(Some(limit.saturating_duration_since(Instant::now()))) {
-                Event::CoreEnded => *running -= 1,
-                Event::StopRequested | Event::TimedOut => return false,
-            }
-        }
-        true
-    }
-
-    /// Joins the threads that have ended, or all.
-    pub(super) fn collect(&mut self, cut_short: bool) -> Result<ServeSummary, ServeError> {
-        let mut summary = ServeSummary {
-            cores: Vec::new(),
-            cut_short,
-        };
-        for (index, thread) in self.threads.iter_mut().enumerate() {
-            let Some(thread) = thread.take_if(|thread| !cut_short || thread.is_finished()) else {
-                continue;
-            };
-            match thread.join() {
-                Ok(Some(Ok(core))) => summary.cores.push(core),
-                Ok(None) => {}
-                Ok(Some(Err(error))) => return Err(ended(index, &error.to_string())),
-                Err(_) => return Err(ended(index, "panic")),
-            }
-        }
-        Ok(summary)
-    }
-
-    /// Why a core has ended although nobody asked it to.
-    fn failure(&mut self) -> ServeError {
-        self.go.clear();
-        self.control.request(Stop::AtOnce);
-        match self.collect(false) {
-            Err(error) => error,
-            Ok(_) => ended(0, "unknown reason"),
-        }
-    }
-}
-
-impl Drop for Running {
-    /// After a failed start: no thread stays behind.
-    fn drop(&mut self) {
-        self.go.clear();
-        self.control.request(Stop::AtOnce);
-    }
-}
-
-fn ended(core: usize, reason: &str) -> ServeError {
-    ServeError::CoreEnded {
-        core,
-        reason: reason.to_owned(),
-    }
 }

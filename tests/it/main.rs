@@ -13,5 +13,6 @@ mod fleet;
 mod overflow;
 mod raw;
 mod start_stop;
+mod stopped_start;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,8 @@ mod life;
 mod sockets;
 mod spin;
 
-use super::serve::{Plan, Running};
+use super::running::Running;
+use super::serve::Plan;
 use super::signal::Signals;
 use super::{ListenerOptions, Ready, ServeError, ServeOptions, ServeSummary};
 use crate::base::hash::HomeKey;
@@ -53,10 +54,11 @@ impl Broker {
 
     /// With other tables of direct descriptors: their entries, and how many a core may have.
     fn start_with_tables(options: &ServeOptions, tables: Option<(u32, usize)>) -> Self {
-        let signals = Signals::register().unwrap();
+        let mut signals = Signals::register().unwrap();
         let mut plan = Plan::make(options).unwrap();
         (plan.slots, plan.rings_max) = tables.unwrap_or((plan.slots, plan.rings_max));
-        let (ready, running) = plan.start(&signals).unwrap();
+        let started = plan.start(&mut signals).unwrap();
+        let (ready, running) = started.expect("nobody stops it");
         Self {
             running,
             ready,
@@ -76,7 +78,7 @@ impl Broker {
 }
 
 fn start_error(options: &ServeOptions) -> ServeError {
-    let signals = Signals::register().unwrap();
-    let started = Plan::make(options).and_then(|plan| plan.start(&signals));
+    let mut signals = Signals::register().unwrap();
+    let started = Plan::make(options).and_then(|plan| plan.start(&mut signals));
     started.map(|_| ()).unwrap_err()
 }
