@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod ids;
 pub mod map;
+pub mod prefetch;
 pub mod random;
 pub mod scan;
 pub mod slab;

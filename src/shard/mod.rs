@@ -38,6 +38,7 @@ mod mount;
 pub mod outbox;
 mod outgoing;
 mod overflow;
+mod packed;
 mod peer;
 pub mod peer_batch;
 mod publish;

@@ -76,6 +76,7 @@ impl Link {
     }
 
     /// `forward`: its number among the messages that arrive exactly once, or 0.
+    #[inline]
     pub(super) fn push_publish(
         &mut self,
         message: &MessageParts<'_>,
@@ -83,8 +84,9 @@ impl Link {
         forward: u64,
         shared: &mut Option<Bytes>,
     ) -> u64 {
-        let record = self.current.put_message(message, forward, shared);
-        self.push(ShardMessage::Publish { hash, record })
+        self.current.push_publish(message, hash, forward, shared);
+        self.sent += 1;
+        self.sent
     }
 
     pub(super) fn push_retained_update(

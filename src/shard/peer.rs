@@ -3,10 +3,11 @@
 use super::Shard;
 use super::journal::Waiter as JournalWaiter;
 use super::outbox::Waiter;
-use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
+use super::packed::PackedRun;
+use super::peer_batch::{PeerBatch, ShardMessage};
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
-use crate::codec::{ProtocolVersion, ReasonCode};
+use crate::codec::{MessageParts, ProtocolVersion, ReasonCode};
 use crate::topic::index::TopicHash;
 use smallvec::SmallVec;
 
@@ -22,14 +23,14 @@ impl Shard {
         self.on_acceptance(source, batch.accepted);
         self.on_pressure(source, batch.is_pressed);
         let before = self.journal.sequence();
+        let count = batch.len() as u64;
         let mut messages = batch.take_messages();
-        let count = messages.len() as u64;
         let mut number = self.links[source.index()].on_arrived(count);
         self.barriers.read(Some(source));
         for message in messages.drain(..) {
-            number += 1;
-            self.journal.begin_group(now);
-            self.on_peer_message(now, source, batch, message, number);
+            let first = number + 1;
+            number += message.count();
+            self.on_peer_message(now, source, batch, message, first);
         }
         self.barriers.read(None);
         self.accept_messages(source, before, count, batch.wants_acceptance);
@@ -68,6 +69,16 @@ impl Shard {
         });
     }
 
+    fn on_publish_run(&mut self, now: Instant, source: ShardId, run: PackedRun<'_>, first: u64) {
+        for (number, (hash, parts)) in (first..).zip(run) {
+            self.journal.begin_group(now);
+            if self.on_peer_publish(now, hash, &parts) {
+                self.links[source.index()].refuse(number);
+            }
+        }
+    }
+
+    /// `number`: that of the message, of the first one in a run.
     fn on_peer_message(
         &mut self,
         now: Instant,
@@ -76,10 +87,14 @@ impl Shard {
         message: ShardMessage,
         number: u64,
     ) {
+        self.journal.begin_group(now);
         match message {
+            ShardMessage::PublishRun { start, count } => {
+                self.on_publish_run(now, source, batch.run(start, count), number);
+            }
             ShardMessage::Publish { hash, record } => {
                 self.once(source, record.forward, |shard| {
-                    if shard.on_peer_publish(now, batch, hash, &record) {
+                    if shard.on_peer_publish(now, hash, &batch.parts(&record)) {
                         shard.links[source.index()].refuse(number);
                     }
                 });
@@ -145,20 +160,15 @@ impl Shard {
 
     /// Matched against the local index only and never forwarded again: no loops, no second hop.
     /// True: its publisher is to be told that it did not reach everybody.
-    fn on_peer_publish(
-        &mut self,
-        now: Instant,
-        batch: &PeerBatch,
-        hash: TopicHash,
-        record: &PublishRecord,
-    ) -> bool {
+    #[inline]
+    fn on_peer_publish(&mut self, now: Instant, hash: TopicHash, parts: &MessageParts<'_>) -> bool {
         self.counters.messages_from_peers += 1;
-        let filters = self.match_local(batch.topic_name(record), hash);
+        let filters = self.match_local(parts.topic_name, hash);
         if filters == 0 {
             self.counters.forwards_unmatched += 1;
             return false;
         }
-        let message = batch.message(record, &mut self.messages);
+        let message = self.messages.make(parts);
         let (_, refused) = self.deliver_matched_or_refuse(now, filters, &message, None);
         self.messages.release(message);
         refused

@@ -3,6 +3,7 @@
 //! A batch is made by the sender, emptied by the receiver and given back to be filled again, so
 //! its memory stays with the shard that made it.
 
+use super::packed::{PACKED_BODY_BYTES_MAX, PackedRun, pack, put_body};
 use crate::base::time::Instant;
 use crate::codec::{ForwardableRuns, MessageParts, MessagePool, QosLevel, SharedMessage};
 use crate::metrics::sys::Report;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 
 /// A body of at least this size is copied once into counted memory that all links share; below
 /// it a copy into each batch is cheaper than the count.
-const SHARED_BODY_BYTES_MIN: usize = 16 << 10;
+const SHARED_BODY_BYTES_MIN: usize = PACKED_BODY_BYTES_MAX + 1;
 /// Capacity that an empty batch keeps; a burst's memory is given back.
 const ARENA_BYTES_KEPT: usize = 256 << 10;
 const MESSAGES_KEPT: usize = 8192;
@@ -23,6 +24,8 @@ const NOT_SHARED: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct PeerBatch {
     messages: Vec<ShardMessage>,
+    /// Of messages, with each one of a run.
+    count: usize,
     arena: Vec<u8>,
     shared: Vec<Bytes>,
     shared_bytes: usize,
@@ -46,7 +49,12 @@ pub struct PeerBatch {
 /// core.
 #[derive(Debug)]
 pub(super) enum ShardMessage {
-    /// Deliver to your local subscribers; never forwarded again.
+    /// Deliver these to your local subscribers; never forwarded again.
+    PublishRun {
+        start: u32,
+        count: u32,
+    },
+    /// The same with one that is not packed.
     Publish {
         /// Of its topic name.
         hash: TopicHash,
@@ -109,6 +117,16 @@ pub(super) enum ShardMessage {
     },
 }
 
+impl ShardMessage {
+    /// How many messages it counts for on its link.
+    pub(super) const fn count(&self) -> u64 {
+        match self {
+            Self::PublishRun { count, .. } => *count as u64,
+            _ => 1,
+        }
+    }
+}
+
 // Batches are read front to back: one message should not fill more than a cache line.
 const _: () = assert!(size_of::<ShardMessage>() <= 64);
 
@@ -151,8 +169,8 @@ impl PeerBatch {
         self.wants_return
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.messages.len()
+    pub(super) const fn len(&self) -> usize {
+        self.count
     }
 
     /// What counts against the link's byte limit.
@@ -162,6 +180,39 @@ impl PeerBatch {
 
     pub(super) fn push(&mut self, message: ShardMessage) {
         self.messages.push(message);
+        self.count += 1;
+    }
+
+    /// Puts in a message for the receiver's local subscribers, see [`Self::put_message`].
+    #[inline]
+    pub(super) fn push_publish(
+        &mut self,
+        message: &MessageParts<'_>,
+        hash: TopicHash,
+        forward: u64,
+        shared: &mut Option<Bytes>,
+    ) {
+        let body_bytes = body_bytes(message);
+        let is_packed =
+            body_bytes <= PACKED_BODY_BYTES_MAX && forward == 0 && message.expires_at.is_none();
+        if !is_packed {
+            let record = self.put_message(message, forward, shared);
+            return self.push(ShardMessage::Publish { hash, record });
+        }
+        self.count += 1;
+        if let Some(ShardMessage::PublishRun { count, .. }) = self.messages.last_mut() {
+            // Whatever else uses the arena leaves a message of its own behind the run.
+            *count += 1;
+        } else {
+            let start = offset(self.arena.len());
+            self.messages
+                .push(ShardMessage::PublishRun { start, count: 1 });
+        }
+        pack(message, hash, &mut self.arena);
+    }
+
+    pub(super) fn run(&self, start: u32, count: u32) -> PackedRun<'_> {
+        PackedRun::new(&self.arena, start as usize, count)
     }
 
     pub(super) fn push_refused(&mut self, number: u64) {
@@ -181,6 +232,7 @@ impl PeerBatch {
         messages.clear();
         messages.shrink_to(MESSAGES_KEPT);
         self.messages = messages;
+        self.count = 0;
         self.arena.clear();
         self.arena.shrink_to(ARENA_BYTES_KEPT);
         self.shared.clear();
@@ -210,8 +262,7 @@ impl PeerBatch {
         forward: u64,
         shared: &mut Option<Bytes>,
     ) -> PublishRecord {
-        let properties_bytes = message.properties.bytes();
-        let body_bytes = message.topic_name.len() + properties_bytes + message.payload.len();
+        let body_bytes = body_bytes(message);
         let (start, position) = if body_bytes < SHARED_BODY_BYTES_MIN {
             let start = offset(self.arena.len());
             put_body(message, &mut self.arena);
@@ -231,7 +282,7 @@ impl PeerBatch {
             expires_at: message.expires_at,
             start,
             shared: position,
-            properties_bytes: offset(properties_bytes),
+            properties_bytes: offset(message.properties.bytes()),
             payload_bytes: offset(message.payload.len()),
             topic_bytes: u16::try_from(message.topic_name.len()).unwrap_or(u16::MAX),
             qos: message.qos,
@@ -243,16 +294,20 @@ impl PeerBatch {
     /// Payloads of the messages in here whose acceptance their publishers wait for. By them the
     /// simulator knows what is on its way.
     pub fn awaited_payloads(&self) -> impl Iterator<Item = &[u8]> {
-        self.messages.iter().filter_map(|message| match message {
+        let packed = self.messages.iter().flat_map(|message| match message {
+            ShardMessage::PublishRun { start, count } => self.run(*start, *count),
+            _ => self.run(0, 0),
+        });
+        let others = self.messages.iter().filter_map(|message| match message {
             ShardMessage::Publish { record, .. } | ShardMessage::RetainedUpdate(record) => {
-                Some(self.parts(record).2)
+                Some(self.parts(record).payload)
             }
             _ => None,
-        })
+        });
+        packed.map(|(_, parts)| parts.payload).chain(others)
     }
 
-    /// Topic name, properties and payload.
-    fn parts(&self, record: &PublishRecord) -> (&[u8], &[u8], &[u8]) {
+    pub(super) fn parts(&self, record: &PublishRecord) -> MessageParts<'_> {
         let topic_bytes = usize::from(record.topic_bytes);
         let length = topic_bytes + record.properties_bytes as usize + record.payload_bytes as usize;
         let body = if record.shared == NOT_SHARED {
@@ -262,39 +317,24 @@ impl PeerBatch {
         };
         let (topic_name, rest) = body.split_at(topic_bytes);
         let (properties, payload) = rest.split_at(record.properties_bytes as usize);
-        (topic_name, properties, payload)
-    }
-
-    pub(super) fn topic_name(&self, record: &PublishRecord) -> &[u8] {
-        let bytes: &[u8] = match record.shared {
-            NOT_SHARED => &self.arena[record.start as usize..],
-            position => &self.shared[position as usize],
-        };
-        &bytes[..usize::from(record.topic_bytes)]
-    }
-
-    /// Makes the message again in the receiver's own memory.
-    pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
-        let (topic_name, properties, payload) = self.parts(record);
-        pool.make(&MessageParts {
+        MessageParts {
             topic_name,
             properties: ForwardableRuns::of_forwardable(properties),
             payload,
             qos: record.qos,
             retain: record.retain,
             expires_at: record.expires_at,
-        })
+        }
+    }
+
+    /// Makes the message again in the receiver's own memory.
+    pub(super) fn message(&self, record: &PublishRecord, pool: &mut MessagePool) -> SharedMessage {
+        pool.make(&self.parts(record))
     }
 }
 
-fn put_body(message: &MessageParts<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(message.topic_name);
-    if !message.properties.is_empty() {
-        for run in message.properties.clone() {
-            out.extend_from_slice(run);
-        }
-    }
-    out.extend_from_slice(message.payload);
+fn body_bytes(message: &MessageParts<'_>) -> usize {
+    message.topic_name.len() + message.properties.bytes() + message.payload.len()
 }
 
 /// Batches stay far below 4 GiB: the link's byte limit is a `u32` and one packet is at most

@@ -148,18 +148,21 @@ impl Shard {
         may_need_disk: bool,
     ) -> bool {
         let mut shards = destinations.interested;
-        shards.insert_all(self.shared_shards());
+        if !self.shared.choices().is_empty() {
+            shards.insert_all(self.shared_shards());
+        }
         if let Some(owner) = destinations.owner {
             shards.insert(owner);
             shards.remove(self.id);
         }
-        let full = shards.iter().map(|shard| shard.index()).find(|index| {
-            let is_pressed = may_need_disk && self.links[*index].peer_is_pressed;
-            is_pressed || !self.has_room(*index)
-        });
-        let Some(full) = full else { return true };
-        self.wait_for_link(id, full);
-        false
+        for shard in shards.iter() {
+            let is_pressed = may_need_disk && self.links[shard.index()].peer_is_pressed;
+            if is_pressed || !self.has_room(shard.index()) {
+                self.wait_for_link(id, shard.index());
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) fn has_room(&self, link: usize) -> bool {

@@ -18,6 +18,12 @@ impl TopicHash {
     pub const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// What [`Self::as_u64`] said, in this process.
+    #[must_use]
+    pub const fn from_u64(hash: u64) -> Self {
+        Self(hash)
+    }
 }
 
 /// Filter -> subscribers. `K` names a subscriber, `V` is what it asked for.
