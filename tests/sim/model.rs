@@ -30,6 +30,8 @@ pub(crate) struct Message {
     pub(crate) processed: bool,
     /// A crash may have taken it from the broker again, although it was accepted.
     pub(crate) undone: bool,
+    /// Its publisher's listener says it is accepted before it is: `durability_ack = none`.
+    pub(crate) is_weak: bool,
 }
 
 /// Is a will to be published?
@@ -69,6 +71,7 @@ impl Message {
             refused: false,
             processed: false,
             undone: false,
+            is_weak: false,
         }
     }
 

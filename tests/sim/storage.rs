@@ -2,7 +2,7 @@
 
 use crate::swarm::{Swarm, one_of};
 use ringway::base::random::Random;
-use ringway::config::limits::{DurabilityAck, DurabilityLimits};
+use ringway::config::limits::{DurabilityAck, DurabilityLimits, ListenerLimits};
 use std::ops::Range;
 
 /// Short worlds for what is rare elsewhere: in these bits flip before every second start.
@@ -67,6 +67,9 @@ impl StoragePlan {
             let choices = if is_killed_only { &weak[..1] } else { &weak };
             swarm.limits.durability.ack = *one_of(choices, &mut modes);
         }
+        if !undoes && modes.chance(1, 2) {
+            swarm.limits.listeners = listeners(&mut modes);
+        }
         let mut plan = Self {
             loses_power: !is_killed_only,
             undoes,
@@ -92,4 +95,15 @@ impl StoragePlan {
         }
         plan
     }
+}
+
+/// Clients of the first one wait for what the broker's key says, those of the second for nothing;
+/// those of the third for `os` or `disk`, which beside another `disk` is `disk`.
+fn listeners(random: &mut Random) -> Vec<ListenerLimits> {
+    let third = *one_of(&[DurabilityAck::Os, DurabilityAck::Disk], random);
+    let of = |durability_ack| ListenerLimits {
+        durability_ack,
+        ..ListenerLimits::DEFAULT
+    };
+    vec![of(None), of(Some(DurabilityAck::None)), of(Some(third))]
 }

@@ -6,7 +6,7 @@
 use crate::wire::Version;
 use crate::world::SCRIPTED;
 use ringway::base::random::Random;
-use ringway::config::limits::{Limits, QueueFullPolicy, SharedStrategy};
+use ringway::config::limits::{DurabilityAck, Limits, QueueFullPolicy, SharedStrategy};
 use std::time::Duration;
 
 /// Weights of faults, each in one of 10,000 of the occasions where it may happen.
@@ -389,6 +389,19 @@ impl Swarm {
     /// Large enough to be split and shared, small enough not to choke the network of this world.
     pub(crate) fn payload_bytes_max(&self) -> u64 {
         (20 * self.down_bytes_max as u64).clamp(2_500, 20_000)
+    }
+
+    /// The listener that a client or another endpoint connects to.
+    pub(crate) fn listener_of(&self, endpoint: usize) -> u16 {
+        let count = self.limits.listeners.len().max(1);
+        (endpoint % count) as u16
+    }
+
+    /// What is acknowledged to this client may be undone by a crash, while others are told the
+    /// truth.
+    pub(crate) fn waits_for_nothing(&self, client: usize) -> bool {
+        let own = self.limits.listener(self.listener_of(client));
+        own.durability_ack == Some(DurabilityAck::None)
     }
 
     /// Publishers that speak 5.0 hear of it when a session's queue has no room.

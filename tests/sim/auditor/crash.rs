@@ -27,6 +27,7 @@ impl Auditor {
         if self.undoes {
             self.go_back(now);
         }
+        self.undo_weak();
     }
 
     pub(crate) fn crashes(&self) -> u32 {

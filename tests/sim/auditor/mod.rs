@@ -13,13 +13,14 @@ pub(crate) mod settled;
 #[cfg(test)]
 mod tests;
 mod undone;
+mod weak;
 
 use crate::model::{Coverage, Fate, Message, Subscription};
 use crate::wire::{Filter, Publish};
 use history::{Attempt, History, WillFacts};
 use ringway::base::time::Instant;
 use ringway::shard::interface::CloseCause;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one client's session received of one message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +94,12 @@ pub(crate) struct Auditor {
     crashes: Vec<Instant>,
     /// A crash may undo what was acknowledged.
     pub(crate) undoes: bool,
+    /// Clients that are told too early that their messages are accepted.
+    pub(crate) weak: BTreeSet<usize>,
+    /// The world was at rest.
+    rested: Instant,
+    /// Messages of these clients that were accepted and are not demanded any more.
+    pub(crate) weak_undone: u64,
     /// From when to when some shard may have refused messages as its disk was full.
     full: Vec<(Instant, Option<Instant>)>,
     /// QoS 2 waits for the disk between shards, so that a publisher's QoS 0 and 1 overtake it.
@@ -116,6 +123,9 @@ impl Auditor {
             lossless,
             crashes: Vec::new(),
             undoes: false,
+            weak: BTreeSet::new(),
+            rested: Instant::ZERO,
+            weak_undone: 0,
             full: Vec::new(),
             has_disks: false,
             deliveries: 0,
@@ -142,7 +152,8 @@ impl Auditor {
         self.messages.len() as u32 + 1
     }
 
-    pub(crate) fn add_message(&mut self, message: Message) -> u32 {
+    pub(crate) fn add_message(&mut self, mut message: Message) -> u32 {
+        message.is_weak = self.weak.contains(&message.publisher);
         self.messages.push(message);
         self.messages.len() as u32
     }
@@ -312,11 +323,12 @@ impl Auditor {
 
     /// PUBACK or PUBREC for a message, on a connection that began at `since`.
     pub(crate) fn on_accepted(&mut self, message: u32, since: Instant, now: Instant) {
-        let is_undone = self.is_undone(since);
+        let is_former = self.crashed_since(since);
+        let undoes = self.undoes;
         let Some(message) = self.message_mut(message) else {
             return;
         };
-        message.accept(now, is_undone);
+        message.accept(now, is_former && (undoes || message.is_weak));
     }
 
     /// PUBACK or PUBREC said that not every session had room for it; the others have it.
@@ -333,6 +345,7 @@ impl Auditor {
     pub(crate) fn is_over(&self, message: u32) -> bool {
         let is_over = |it: &Message| {
             it.accepted.is_some()
+                && !it.is_weak
                 && !self.crashed_since(it.first_sent)
                 && (it.qos == 2 || it.transmissions == 1)
         };

@@ -46,7 +46,7 @@ impl Auditor {
                 }
                 let stored = |write: &Message| {
                     let is_in_time = write.accepted.is_some_and(|accepted| accepted < asked.sent);
-                    is_in_time && !write.undone
+                    is_in_time && !write.undone && !write.is_weak
                 };
                 // What was there when it was asked for, and what is there now: the latter came
                 // live if it was not found.
@@ -148,7 +148,7 @@ fn supersedes(later_id: u32, later: &Message, id: u32, write: &Message) -> bool 
     }
     let known = write
         .accepted
-        .is_some_and(|accepted| accepted < later.first_sent);
+        .is_some_and(|accepted| accepted < later.first_sent && !write.is_weak);
     let same_publisher = later.publisher == write.publisher
         && later_id > id
         && later.will.is_none()

@@ -376,6 +376,7 @@ impl World {
         let is_undoing = storage.plan.undoes;
         Tally {
             required_undoing: if is_undoing { self.required } else { 0 },
+            weak: self.auditor.weak_undone,
             recycled: recycled.sum(),
             refused: self.counters().publishes_refused_disk_full,
             ..storage.tally

@@ -21,7 +21,7 @@ impl World {
         };
         let origin = ConnectionOrigin {
             peer: None,
-            listener: 0,
+            listener: self.swarm.listener_of(self.network[connection].endpoint),
         };
         let now = self.schedule.now();
         match self.nodes[shard].shard.on_connection_opened(now, origin) {

@@ -160,6 +160,9 @@ impl World {
         world.is_serving = false;
         world.auditor.has_disks = true;
         world.auditor.undoes = undoes;
+        let clients = 0..world.clients.len();
+        let weak = clients.filter(|client| world.swarm.waits_for_nothing(*client));
+        world.auditor.weak = weak.collect();
         if undoes {
             // A broker that has gone back takes a message under an identifier that it believes to
             // be in use for a repetition, and nobody is wrong.

@@ -64,6 +64,7 @@ impl World {
     /// Every acknowledged message has arrived, every will that was due and no other.
     pub(super) fn check_messages(&mut self) {
         let now = self.schedule.now();
+        self.auditor.on_rest(now);
         self.auditor.settle_wills(now);
         let counters = self.counters();
         let (least, most) = self.auditor.wills_due();

@@ -27,6 +27,9 @@ tally! {
     undoing,
     /// Deliveries that had to be there in spite of these.
     required_undoing,
+    /// Messages that clients of a listener with `durability_ack = none` believed to be accepted
+    /// before a crash.
+    weak,
     /// Crashes before the start was over.
     in_start,
     in_snapshot,
