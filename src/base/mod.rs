@@ -7,5 +7,6 @@ pub mod prefetch;
 pub mod random;
 pub mod scan;
 pub mod slab;
+pub mod table;
 pub mod time;
 pub mod wheel;

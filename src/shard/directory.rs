@@ -3,15 +3,15 @@
 use crate::base::ids::ConnectionId;
 use crate::base::map::hasher;
 use crate::base::slab::Slab;
+use crate::base::table::Table;
 use crate::session::Session;
 use crate::topic::index::FilterId;
 use ahash::RandomState;
-use hashbrown::HashTable;
 
 /// Bounded by the number of sessions.
 #[derive(Debug)]
 pub(super) struct Directory {
-    table: HashTable<u32>,
+    table: Table<u32>,
     state: RandomState,
 }
 
@@ -20,7 +20,7 @@ type Sessions = Slab<Session<ConnectionId, FilterId>>;
 impl Directory {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            table: HashTable::new(),
+            table: Table::new(),
             state: hasher(seed),
         }
     }
@@ -31,7 +31,7 @@ impl Directory {
         self.table.find(hash, is_it).copied()
     }
 
-    /// There will be so many more: the table does not grow step by step.
+    /// There will be so many more.
     pub(super) fn reserve(&mut self, sessions: &Sessions, additional: usize) {
         let hash_of = |index: &u32| hash_of(&self.state, sessions, *index);
         self.table.reserve(additional, hash_of);
@@ -45,9 +45,7 @@ impl Directory {
 
     pub(super) fn remove(&mut self, index: u32, client_id: &str) {
         let hash = self.state.hash_one(client_id);
-        if let Ok(entry) = self.table.find_entry(hash, |other| *other == index) {
-            entry.remove();
-        }
+        self.table.remove(hash, |other| *other == index);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -14,7 +14,6 @@ use crate::connection::acknowledge::PendingAcks;
 use crate::journal::Record;
 use crate::session::will::Will;
 use crate::topic::index::FilterId;
-use crate::topic::names::FilterKind;
 use std::time::Duration;
 
 /// Connections.
@@ -206,16 +205,11 @@ impl Shard {
     pub(super) fn remove_subscription(&mut self, session_index: u32, filter: FilterId) {
         let mut text = String::new();
         self.index.filter_text(filter, &mut text);
-        let kind = filter.kind();
         let removed = self.index.remove_by_id(filter, session_index);
         self.sys.count_subscription(&text, false);
         if removed.is_some_and(|removed| removed.last) {
-            self.withdraw(&text, kind);
+            self.announce(&text, filter, false);
         }
-    }
-
-    fn withdraw(&mut self, filter: &str, kind: FilterKind) {
-        self.announce(filter, kind, false);
     }
 
     /// A will has no connection that could be paused: it is routed even when a link is full. That

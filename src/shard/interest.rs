@@ -1,44 +1,72 @@
-//! Which other shards want what, and what this shard has told them that it wants.
+//! Which other shards want what.
 //!
 //! Exact filters are known by the 64-bit hash that the indexes use, too: the set and 8 bytes
 //! instead of the text, and a PUBLISH needs one hash for all tables of all shards. Two filters with
-//! the same hash cost a useless forward and nothing else; they are counted per hash, so that the
-//! end of one does not withdraw the other.
+//! the same hash cost a useless forward and nothing else: a shard withdraws the hash with the last
+//! of its filters that has it, see [`crate::topic::index::Index::another_has_hash`].
 
+use super::shard_sets::{SetId, ShardSets};
 use crate::base::ids::{ShardId, ShardSet};
-use crate::base::map::{Map, map};
+use crate::base::table::Table;
 use crate::topic::index::TopicHash;
 use crate::topic::trie::Trie;
-use hashbrown::HashTable;
 
 /// What the other shards want.
 #[derive(Debug)]
 pub(super) struct Interest {
-    exact: HashTable<(TopicHash, ShardSet)>,
+    exact: Table<Wanted>,
+    sets: ShardSets,
     wildcard: Trie<ShardId, ()>,
+}
+
+/// A hash and who wants it. There may be millions, so the hash stands in bytes: as a `u64` it would
+/// have to be aligned.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    hash: [u8; 8],
+    shards: SetId,
+}
+
+const _: () = assert!(size_of::<Wanted>() == 12, "memory of a foreign filter");
+
+impl Wanted {
+    const fn hash(&self) -> u64 {
+        u64::from_ne_bytes(self.hash)
+    }
 }
 
 impl Interest {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            exact: HashTable::new(),
+            exact: Table::new(),
+            sets: ShardSets::new(seed),
             wildcard: Trie::new(seed),
         }
     }
 
     pub(super) fn set_exact(&mut self, shard: ShardId, hash: TopicHash, wanted: bool) {
-        let key = |(hash, _): &(TopicHash, ShardSet)| hash.as_u64();
-        let is_same = |(other, _): &(TopicHash, ShardSet)| *other == hash;
-        if wanted {
-            let entry = self.exact.entry(hash.as_u64(), is_same, key);
-            let mut entry = entry.or_insert((hash, ShardSet::EMPTY));
-            entry.get_mut().1.insert(shard);
-        } else if let Ok(mut entry) = self.exact.find_entry(hash.as_u64(), is_same) {
-            let (_, shards) = entry.get_mut();
-            shards.remove(shard);
-            if shards.is_empty() {
-                entry.remove();
+        let hash = hash.as_u64();
+        let is_it = |entry: &Wanted| entry.hash() == hash;
+        let Some(entry) = self.exact.find_mut(hash, is_it) else {
+            if wanted {
+                let entry = Wanted {
+                    hash: hash.to_ne_bytes(),
+                    shards: SetId::single(shard),
+                };
+                self.exact.insert_unique(hash, entry, Wanted::hash);
             }
+            return;
+        };
+        let mut shards = self.sets.get(entry.shards);
+        if wanted {
+            shards.insert(shard);
+        } else {
+            shards.remove(shard);
+        }
+        if shards.is_empty() {
+            self.exact.remove(hash, is_it);
+        } else {
+            self.sets.replace(&mut entry.shards, shards);
         }
     }
 
@@ -52,11 +80,9 @@ impl Interest {
 
     /// The shards that want a valid topic name with this hash.
     pub(super) fn shards(&mut self, topic_name: &[u8], hash: TopicHash) -> ShardSet {
-        let exact = self
-            .exact
-            .find(hash.as_u64(), |(other, _)| *other == hash)
-            .map(|(_, shards)| *shards);
-        let mut shards = exact.unwrap_or(ShardSet::EMPTY);
+        let hash = hash.as_u64();
+        let exact = self.exact.find(hash, |entry| entry.hash() == hash);
+        let mut shards = exact.map_or(ShardSet::EMPTY, |entry| self.sets.get(entry.shards));
         self.wildcard.for_each_match(topic_name, |interested| {
             interested
                 .iter()
@@ -66,34 +92,45 @@ impl Interest {
     }
 }
 
-/// How often each exact hash occurs among the local filters.
-#[derive(Debug)]
-pub(super) struct Announced {
-    exact: Map<TopicHash, u32>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+    use crate::topic::index::Index;
 
-impl Announced {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { exact: map(seed) }
-    }
-
-    /// A local exact filter got its first subscriber. True: the peers must be told.
-    pub(super) fn add(&mut self, hash: TopicHash) -> bool {
-        let count = self.exact.entry(hash).or_insert(0);
-        *count += 1;
-        *count == 1
-    }
-
-    /// A local exact filter lost its last subscriber. True: the peers must be told.
-    pub(super) fn remove(&mut self, hash: TopicHash) -> bool {
-        let Some(count) = self.exact.get_mut(&hash) else {
-            return false;
-        };
-        *count -= 1;
-        if *count > 0 {
-            return false;
+    #[test]
+    fn exact_interest_equals_a_list_of_sets_while_shards_come_and_go() {
+        let index: Index<u32, ()> = Index::new(1);
+        let topics: Vec<String> = (0..40).map(|topic| format!("topic/{topic}")).collect();
+        let mut model = vec![ShardSet::EMPTY; topics.len()];
+        let mut interest = Interest::new(1);
+        let mut random = Random::new(1);
+        for step in 0..20_000 {
+            let topic = usize::try_from(random.below(40)).unwrap();
+            let shard = ShardId(u16::try_from(random.below(5)).unwrap());
+            let wanted = random.chance(if step / 1_000 % 2 == 0 { 2 } else { 1 }, 3);
+            let hash = index.topic_hash(topics[topic].as_bytes());
+            // A shard withdraws only what it has announced.
+            if wanted || model[topic].contains(shard) {
+                interest.set_exact(shard, hash, wanted);
+            }
+            if wanted {
+                model[topic].insert(shard);
+            } else {
+                model[topic].remove(shard);
+            }
+            assert_eq!(
+                interest.shards(topics[topic].as_bytes(), hash),
+                model[topic]
+            );
         }
-        self.exact.remove(&hash);
-        true
+        for (topic, shards) in topics.iter().zip(&model) {
+            let hash = index.topic_hash(topic.as_bytes());
+            shards
+                .iter()
+                .for_each(|shard| interest.set_exact(shard, hash, false));
+        }
+        assert!(interest.exact.is_empty());
+        assert_eq!(interest.sets.len(), 0);
     }
 }

@@ -46,6 +46,7 @@ mod recover;
 mod retained;
 mod route;
 mod session_ends;
+mod shard_sets;
 mod shared;
 mod shared_groups;
 mod shared_members;
@@ -79,7 +80,7 @@ use delivery::Target;
 use directory::Directory;
 use filter_work::FilterWork;
 use forward::Forwards;
-use interest::{Announced, Interest};
+use interest::Interest;
 use interface::{CloseCause, Closing, ConnectionOrigin, HandOver, ReadVerdict, ShardSettings};
 use journal::Journal;
 use lookup::Lookups;
@@ -121,7 +122,6 @@ pub struct Shard {
     index: Index<u32, Subscription>,
     /// What the other shards want, and what they know that this one wants.
     interest: Interest,
-    announced: Announced,
     last_subscription_generation: u32,
     /// Groups of shared subscriptions, here and elsewhere.
     shared: SharedGroups,
@@ -184,7 +184,6 @@ impl Shard {
             directory: Directory::new(seed),
             index: Index::new(home_key.hash(TOPIC_SEED_NAME)),
             interest: Interest::new(seed),
-            announced: Announced::new(seed),
             last_subscription_generation: 0,
             shared: SharedGroups::new(seed),
             barriers: Barriers::default(),

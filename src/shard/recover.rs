@@ -307,7 +307,7 @@ impl Shard {
         }
         self.sys.count_subscription(filter, true);
         if inserted.first {
-            self.announce(filter, kind, true);
+            self.announce(filter, inserted.filter, true);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::codec::{
     SubscribeFilter, SubscriptionOptions, Unsubscribe,
 };
 use crate::journal::Record;
+use crate::topic::index::FilterId;
 use crate::topic::names::{FilterKind, split_shared, validate_topic_filter};
 use smallvec::SmallVec;
 
@@ -256,7 +257,7 @@ impl Shard {
             self.sys.count_subscription(filter.topic_filter, true);
         }
         if inserted.first {
-            self.announce(filter.topic_filter, kind, true);
+            self.announce(filter.topic_filter, inserted.filter, true);
         }
         self.log_subscription(session_index, filter.topic_filter, subscription);
         let wants_retained = match options.retain_handling {
@@ -467,28 +468,25 @@ impl Shard {
         self.journal.about(session, &record);
     }
 
-    /// Tells the other shards that this one has its first, or lost its last, subscription with
-    /// the filter.
-    pub(super) fn announce(&mut self, filter: &str, kind: FilterKind, wanted: bool) {
+    /// Tells the other shards that this one has just got its first, or lost its last, subscription
+    /// with the filter.
+    pub(super) fn announce(&mut self, text: &str, filter: FilterId, wanted: bool) {
         if self.shard_count == 1 {
             return;
         }
-        let hash = self.index.topic_hash(filter.as_bytes());
-        let is_news = match kind {
-            FilterKind::Wildcard => true,
-            FilterKind::Exact if wanted => self.announced.add(hash),
-            FilterKind::Exact => self.announced.remove(hash),
-        };
-        if !is_news {
+        if filter.kind() == FilterKind::Wildcard {
+            for link in self.peers() {
+                self.links[link].push_wildcard_interest(text, wanted);
+            }
+            return;
+        }
+        let hash = self.index.topic_hash(text.as_bytes());
+        // The others know the hash alone, and so the last filter with it is what they must hear of.
+        if self.index.another_has_hash(hash, filter) {
             return;
         }
         for link in self.peers() {
-            match kind {
-                FilterKind::Wildcard => self.links[link].push_wildcard_interest(filter, wanted),
-                FilterKind::Exact => {
-                    self.links[link].push(ShardMessage::ExactInterest { hash, wanted });
-                }
-            }
+            self.links[link].push(ShardMessage::ExactInterest { hash, wanted });
         }
     }
 }

@@ -4,15 +4,15 @@ use super::arena::{Arena, Slot};
 use super::filter::{FilterId, Inserted, Removed};
 use super::names::FilterKind;
 use super::subscribers::Subscribers;
+use crate::base::table::Table;
 use ahash::RandomState;
-use hashbrown::HashTable;
 use std::hash::Hash;
 
 /// Text -> subscribers. A filter is there exactly as long as it has a subscriber.
 #[derive(Debug)]
 pub(super) struct ExactFilters<K, V> {
-    hasher: RandomState,
-    by_text: HashTable<Slot>,
+    hasher: TextHasher,
+    by_text: Table<Slot>,
     filters: Arena<Filter<K, V>>,
     subscription_count: usize,
 }
@@ -29,10 +29,10 @@ const _: () = assert!(
 );
 
 impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
-    pub(super) const fn new(hasher: RandomState) -> Self {
+    pub(super) const fn new(hasher: TextHasher) -> Self {
         Self {
             hasher,
-            by_text: HashTable::new(),
+            by_text: Table::new(),
             filters: Arena::new(),
             subscription_count: 0,
         }
@@ -53,7 +53,7 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
         if found.is_some()
             && let Some(filter) = self.filters.get_mut(slot)
         {
-            previous = filter.subscribers.insert(key, value, &self.hasher);
+            previous = filter.subscribers.insert(key, value, &self.hasher.state);
         }
         self.subscription_count += usize::from(previous.is_none());
         Inserted {
@@ -70,11 +70,11 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
         });
         let rehash = |&slot: &Slot| hash_at(&self.hasher, &self.filters, slot);
         self.by_text
-            .insert_unique(hash_of(&self.hasher, text.as_bytes()), slot, rehash);
+            .insert_unique(self.hasher.hash(text.as_bytes()), slot, rehash);
         slot
     }
 
-    /// There will be so many more filters at most: the table does not grow step by step.
+    /// There will be so many more filters at most.
     pub(super) fn reserve(&mut self, additional: usize) {
         let rehash = |&slot: &Slot| hash_at(&self.hasher, &self.filters, slot);
         self.by_text.reserve(additional, rehash);
@@ -92,13 +92,11 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
 
     pub(super) fn remove_at(&mut self, slot: Slot, key: K) -> Option<Removed<V>> {
         let filter = self.filters.get_mut(slot)?;
-        let (value, last) = filter.subscribers.remove(key, &self.hasher)?;
+        let (value, last) = filter.subscribers.remove(key, &self.hasher.state)?;
         self.subscription_count -= 1;
         if last {
-            let hash = hash_of(&self.hasher, filter.text.as_bytes());
-            if let Ok(entry) = self.by_text.find_entry(hash, |&other| other == slot) {
-                entry.remove();
-            }
+            let hash = self.hasher.hash(filter.text.as_bytes());
+            self.by_text.remove(hash, |&other| other == slot);
             self.filters.remove(slot);
         }
         Some(Removed {
@@ -110,13 +108,21 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
 
     pub(super) fn get(&self, text: &str, key: K) -> Option<(FilterId, V)> {
         let slot = self.find(text)?;
-        let value = self.filters.get(slot)?.subscribers.get(key, &self.hasher)?;
+        let subscribers = &self.filters.get(slot)?.subscribers;
+        let value = subscribers.get(key, &self.hasher.state)?;
         Some((FilterId::new(FilterKind::Exact, slot), value))
     }
 
     /// Keyed by the seed alone: the same in all tables that have it.
     pub(super) fn hash(&self, text: &[u8]) -> u64 {
-        hash_of(&self.hasher, text)
+        self.hasher.hash(text)
+    }
+
+    /// Whether there is a filter with this hash other than that of the slot, which may have ended.
+    pub(super) fn another_has_hash(&self, hash: u64, slot: Slot) -> bool {
+        let is_other =
+            |&other: &Slot| other != slot && hash_at(&self.hasher, &self.filters, other) == hash;
+        self.by_text.find(hash, is_other).is_some()
     }
 
     pub(super) fn subscribers(&self, topic_name: &[u8], hash: u64) -> &[(K, V)] {
@@ -140,7 +146,7 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
     fn find(&self, text: &str) -> Option<Slot> {
         let is_same = |&slot: &Slot| text_at(&self.filters, slot) == text;
         self.by_text
-            .find(hash_of(&self.hasher, text.as_bytes()), is_same)
+            .find(self.hasher.hash(text.as_bytes()), is_same)
             .copied()
     }
 
@@ -154,13 +160,43 @@ impl<K: Copy + Eq + Hash, V: Copy> ExactFilters<K, V> {
     }
 }
 
-/// The only way to a hash here: all of them must be alike.
-fn hash_of(hasher: &RandomState, text: &[u8]) -> u64 {
-    hasher.hash_one(text)
+/// The only way to the hash of a text here: all of them must be alike.
+#[derive(Debug)]
+pub(super) struct TextHasher {
+    state: RandomState,
+    /// Only a test can make different texts have the same hash.
+    #[cfg(test)]
+    is_constant: bool,
 }
 
-fn hash_at<K, V>(hasher: &RandomState, filters: &Arena<Filter<K, V>>, slot: Slot) -> u64 {
-    hash_of(hasher, text_at(filters, slot).as_bytes())
+impl TextHasher {
+    pub(super) const fn new(state: RandomState) -> Self {
+        Self {
+            state,
+            #[cfg(test)]
+            is_constant: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn constant(state: RandomState) -> Self {
+        Self {
+            state,
+            is_constant: true,
+        }
+    }
+
+    fn hash(&self, text: &[u8]) -> u64 {
+        #[cfg(test)]
+        if self.is_constant {
+            return 7;
+        }
+        self.state.hash_one(text)
+    }
+}
+
+fn hash_at<K, V>(hasher: &TextHasher, filters: &Arena<Filter<K, V>>, slot: Slot) -> u64 {
+    hasher.hash(text_at(filters, slot).as_bytes())
 }
 
 fn text_at<K, V>(filters: &Arena<Filter<K, V>>, slot: Slot) -> &str {

@@ -1,6 +1,6 @@
 //! The local subscriptions of one shard: which of its sessions want a published message.
 
-use super::exact::ExactFilters;
+use super::exact::{ExactFilters, TextHasher};
 pub use super::filter::{FilterId, Inserted, Removed};
 use super::names::FilterKind;
 use super::trie::Trie;
@@ -41,9 +41,19 @@ impl<K: Copy + Eq + Hash, V: Copy> Index<K, V> {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            exact: ExactFilters::new(map::hasher(seed)),
+            exact: ExactFilters::new(TextHasher::new(map::hasher(seed))),
             wildcard: Trie::new(seed),
             generation: 0,
+        }
+    }
+
+    /// One in which all topic names have the same hash.
+    #[cfg(test)]
+    pub(crate) fn with_equal_hashes(seed: u64) -> Self {
+        let exact = ExactFilters::new(TextHasher::constant(map::hasher(seed)));
+        Self {
+            exact,
+            ..Self::new(seed)
         }
     }
 
@@ -133,6 +143,13 @@ impl<K: Copy + Eq + Hash, V: Copy> Index<K, V> {
     #[must_use]
     pub fn topic_hash(&self, topic_name: &[u8]) -> TopicHash {
         TopicHash(self.exact.hash(topic_name))
+    }
+
+    /// Whether a filter without wildcards has this hash, other than `filter`, which may have ended
+    /// just now.
+    #[must_use]
+    pub fn another_has_hash(&self, hash: TopicHash, filter: FilterId) -> bool {
+        self.exact.another_has_hash(hash.0, filter.slot())
     }
 
     /// Filters that have a subscriber.

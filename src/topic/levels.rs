@@ -1,8 +1,8 @@
 //! Interned topic levels: each different text once, named by a small id while it is in use.
 
 use super::arena::{Arena, Slot};
+use crate::base::table::Table;
 use ahash::RandomState;
-use hashbrown::HashTable;
 
 /// Names the text of one topic level while something uses it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,7 +27,7 @@ impl LevelId {
 #[derive(Debug)]
 pub(super) struct Levels {
     hasher: RandomState,
-    by_text: HashTable<Slot>,
+    by_text: Table<Slot>,
     levels: Arena<Level>,
     text_bytes: usize,
 }
@@ -42,7 +42,7 @@ impl Levels {
     pub(super) const fn new(hasher: RandomState) -> Self {
         Self {
             hasher,
-            by_text: HashTable::new(),
+            by_text: Table::new(),
             levels: Arena::new(),
             text_bytes: 0,
         }
@@ -95,9 +95,7 @@ impl Levels {
         }
         self.text_bytes -= level.text.len();
         let hash = self.hasher.hash_one(level.text.as_bytes());
-        if let Ok(entry) = self.by_text.find_entry(hash, |&slot| slot == id.0) {
-            entry.remove();
-        }
+        self.by_text.remove(hash, |&slot| slot == id.0);
         self.levels.remove(id.0);
     }
 

@@ -1,7 +1,7 @@
 //! The subscribers of one filter: in place for one, a contiguous list for many.
 
+use crate::base::table::Table;
 use ahash::RandomState;
-use hashbrown::HashTable;
 use std::hash::Hash;
 
 /// Up to here keys are found by looking at all of them.
@@ -27,8 +27,8 @@ const _: () = assert!(
 #[derive(Debug)]
 pub struct Many<K, V> {
     entries: Vec<(K, V)>,
-    /// Positions in `entries` by key; empty while there are few.
-    positions: HashTable<u32>,
+    /// Positions in `entries` by key; none while there are few.
+    positions: Option<Box<Table<u32>>>,
 }
 
 impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
@@ -60,7 +60,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
             Self::One(entry) => {
                 *self = Self::Many(Box::new(Many {
                     entries: vec![*entry, (key, value)],
-                    positions: HashTable::new(),
+                    positions: None,
                 }));
                 None
             }
@@ -85,13 +85,12 @@ impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
 
 impl<K: Copy + Eq + Hash, V: Copy> Many<K, V> {
     fn position(&self, key: K, hasher: &RandomState) -> Option<usize> {
-        if self.positions.is_empty() {
+        let Some(positions) = &self.positions else {
             return self.entries.iter().position(|&(other, _)| other == key);
-        }
+        };
         let is_same = |&at: &u32| self.entries[at as usize].0 == key;
-        self.positions
-            .find(hasher.hash_one(key), is_same)
-            .map(|&at| at as usize)
+        let position = positions.find(hasher.hash_one(key), is_same);
+        position.map(|&at| at as usize)
     }
 
     fn insert(&mut self, key: K, value: V, hasher: &RandomState) -> Option<V> {
@@ -99,7 +98,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Many<K, V> {
             return Some(std::mem::replace(&mut self.entries[at].1, value));
         }
         self.entries.push((key, value));
-        if !self.positions.is_empty() {
+        if self.positions.is_some() {
             self.note_position(self.entries.len() - 1, hasher);
         } else if self.entries.len() > SCANNED_MAX {
             for at in 0..self.entries.len() {
@@ -116,17 +115,16 @@ impl<K: Copy + Eq + Hash, V: Copy> Many<K, V> {
     fn note_position(&mut self, at: usize, hasher: &RandomState) {
         let Self { entries, positions } = self;
         let rehash = |&at: &u32| hasher.hash_one(entries[at as usize].0);
+        let positions = positions.get_or_insert_default();
         positions.insert_unique(hasher.hash_one(entries[at].0), at as u32, rehash);
     }
 
     fn remove(&mut self, key: K, hasher: &RandomState) -> Option<V> {
         let at = self.position(key, hasher)?;
-        if !self.positions.is_empty() {
-            self.forget_position(key, at, hasher);
-        }
+        self.forget_position(key, at, hasher);
         let (_, value) = self.entries.swap_remove(at);
-        if self.entries.len() <= SCANNED_AGAIN && !self.positions.is_empty() {
-            self.positions = HashTable::new();
+        if self.entries.len() <= SCANNED_AGAIN && self.positions.is_some() {
+            self.positions = None;
             self.entries.shrink_to(SCANNED_MAX);
         }
         Some(value)
@@ -135,16 +133,13 @@ impl<K: Copy + Eq + Hash, V: Copy> Many<K, V> {
     /// The last entry will be moved to `at`.
     #[allow(clippy::cast_possible_truncation, reason = "positions are below 2^32")]
     fn forget_position(&mut self, key: K, at: usize, hasher: &RandomState) {
+        let Some(positions) = &mut self.positions else {
+            return;
+        };
+        positions.remove(hasher.hash_one(key), |&other| other == at as u32);
         let last = self.entries.len() - 1;
-        let hash = hasher.hash_one(key);
-        if let Ok(entry) = self.positions.find_entry(hash, |&other| other == at as u32) {
-            entry.remove();
-        }
         let moved = hasher.hash_one(self.entries[last].0);
-        if let Some(other) = self
-            .positions
-            .find_mut(moved, |&other| other == last as u32)
-        {
+        if let Some(other) = positions.find_mut(moved, |&other| other == last as u32) {
             *other = at as u32;
         }
     }

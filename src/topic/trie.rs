@@ -11,8 +11,8 @@ use super::levels::{LevelId, Levels};
 use super::names::FilterKind;
 use super::subscribers::Subscribers;
 use crate::base::map;
+use crate::base::table::Table;
 use ahash::RandomState;
-use hashbrown::HashTable;
 use std::hash::Hash;
 
 /// Filter -> subscribers, found by topic name.
@@ -27,7 +27,7 @@ pub struct Trie<K, V> {
     root: Slot,
     nodes: Arena<Node>,
     /// Nodes below a text, by parent and level.
-    children: HashTable<Slot>,
+    children: Table<Slot>,
     filters: Arena<Filter<K, V>>,
     subscription_count: usize,
     /// Nodes reached in a match by the levels so far and by the next one; kept for their memory,
@@ -103,7 +103,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
             hasher,
             root,
             nodes,
-            children: HashTable::new(),
+            children: Table::new(),
             filters: Arena::new(),
             subscription_count: 0,
             reached: Vec::new(),
@@ -396,9 +396,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         }
         parent.child_count -= 1;
         let hash = self.hasher.hash_one((node.parent, node.level));
-        if let Ok(entry) = self.children.find_entry(hash, |&other| other == slot) {
-            entry.remove();
-        }
+        self.children.remove(hash, |&other| other == slot);
         self.levels.release(node.level);
     }
 

@@ -6,6 +6,7 @@
 )]
 
 mod allocator;
+mod growth;
 mod memory;
 mod recovery;
 
@@ -20,6 +21,7 @@ const USAGE: &str = "usage:
   micro record RECORDED SUMMARIES  write the counts that differ to RECORDED
   micro raised EARLIER LATER       print the cases that cost more in LATER
   micro memory                     bytes per subscription, a million of them
+  micro growth [COUNT]             the longest inserts while an index grows to so many filters
   micro recovery [COUNT]           CPU and memory of a start with so many sessions and messages
   micro recovery-make DIR COUNT    its first half: a shard that leaves them in DIR, and its memory
   micro recovery-start DIR         its second half: a start on DIR, which stays as it is";
@@ -34,6 +36,14 @@ fn main() -> ExitCode {
         ["memory"] => {
             memory::print();
             Ok(())
+        }
+        ["growth"] => {
+            growth::print(2_000_000);
+            Ok(())
+        }
+        ["growth", count] => {
+            let count = count.parse().map_err(|_| USAGE.to_owned());
+            count.map(growth::print)
         }
         ["recovery"] => recovery::print(1_000_000),
         ["recovery", count] => match count.parse() {

@@ -21,7 +21,9 @@ pub enum Pattern {
 impl Pattern {
     pub const ALL: [Self; 4] = [Self::Exact, Self::Plus, Self::Hash, Self::Mixed];
 
-    fn filter(self, device: u32) -> (String, FilterKind) {
+    /// The filter of one device.
+    #[must_use]
+    pub fn filter(self, device: u32) -> (String, FilterKind) {
         let (site, line) = (device % 100, device / 100);
         let text = match self {
             Self::Exact => topic_name(device),

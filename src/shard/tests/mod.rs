@@ -7,6 +7,7 @@ mod cluster;
 mod crash;
 mod durability;
 mod groups;
+mod interest;
 mod races;
 mod retained;
 mod slices;
