@@ -10,8 +10,8 @@ use std::num::NonZeroU32;
 pub(super) struct Slot(NonZeroU32);
 
 impl Slot {
-    /// Numbers stay below 2^31, so that a number and a flag fit in 32 bits.
-    const COUNT_MAX: usize = (1 << 31) - 1;
+    /// Numbers stay below 2^30, so that a number and two flags fit in 32 bits.
+    const COUNT_MAX: usize = (1 << 30) - 1;
     pub(super) const MIN: Self = Self(NonZeroU32::MIN);
     /// Greater than each slot of an arena, so it can mean something else.
     pub(super) const MAX: Self = Self(NonZeroU32::MAX);
@@ -22,6 +22,23 @@ impl Slot {
 
     pub(super) const fn from_number(number: NonZeroU32) -> Self {
         Self(number)
+    }
+
+    /// Slot and flag in 32 bits, the flag is the lowest. For slots of an arena.
+    pub(super) const fn with_flag(self, flag: bool) -> NonZeroU32 {
+        let doubled = self.0.saturating_mul(NonZeroU32::MIN.saturating_add(1));
+        if flag {
+            doubled.saturating_add(1)
+        } else {
+            doubled
+        }
+    }
+
+    pub(super) const fn without_flag(with_flag: NonZeroU32) -> Self {
+        match NonZeroU32::new(with_flag.get() >> 1) {
+            Some(number) => Self(number),
+            None => Self::MAX,
+        }
     }
 
     const fn index(self) -> usize {

@@ -16,11 +16,7 @@ const _: () = assert!(
 impl FilterId {
     /// Exact filters and the trie count their slots apart; the lowest bit says whose slot it is.
     pub(super) const fn new(kind: FilterKind, slot: Slot) -> Self {
-        let doubled = slot.number().saturating_mul(TWO);
-        match kind {
-            FilterKind::Exact => Self(doubled),
-            FilterKind::Wildcard => Self(doubled.saturating_add(1)),
-        }
+        Self(slot.with_flag(matches!(kind, FilterKind::Wildcard)))
     }
 
     #[must_use]
@@ -33,14 +29,9 @@ impl FilterId {
     }
 
     pub(super) const fn slot(self) -> Slot {
-        match NonZeroU32::new(self.0.get() >> 1) {
-            Some(number) => Slot::from_number(number),
-            None => Slot::MAX,
-        }
+        Slot::without_flag(self.0)
     }
 }
-
-const TWO: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// What an insert did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -36,7 +36,11 @@ pub(super) struct Levels {
 struct Level {
     text: Box<str>,
     use_count: u32,
+    /// See [`Levels::hash`].
+    hash: u32,
 }
+
+const _: () = assert!(size_of::<Option<Level>>() == 24, "memory of a text");
 
 impl Levels {
     pub(super) const fn new(hasher: RandomState) -> Self {
@@ -76,6 +80,7 @@ impl Levels {
         let slot = self.levels.insert(Level {
             text: text.into(),
             use_count: 1,
+            hash: self.hash(text.as_bytes()),
         });
         self.text_bytes += text.len();
         let rehash = |&slot: &Slot| self.hasher.hash_one(text_at(&self.levels, slot).as_bytes());
@@ -97,6 +102,18 @@ impl Levels {
         let hash = self.hasher.hash_one(level.text.as_bytes());
         self.by_text.remove(hash, |&slot| slot == id.0);
         self.levels.remove(id.0);
+    }
+
+    /// For tables of what is keyed by text and something else. The half of a hash is enough there,
+    /// and is kept for each text in use.
+    #[allow(clippy::cast_possible_truncation, reason = "one half")]
+    pub(super) fn hash(&self, text: &[u8]) -> u32 {
+        self.hasher.hash_one(text) as u32
+    }
+
+    /// [`Self::hash`] of the text of a level in use.
+    pub(super) fn hash_at(&self, id: LevelId) -> u32 {
+        self.levels.get(id.0).map_or(0, |level| level.hash)
     }
 
     /// The text of a level in use.

@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod index;
 mod levels;
 pub mod names;
+mod node;
 pub mod retained;
 pub mod subscribers;
 #[cfg(test)]

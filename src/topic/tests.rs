@@ -210,3 +210,30 @@ fn lookup_comes_back_to_the_value_that_found_no_room() {
     found.dedup();
     assert_eq!(found.len(), 100, "each once");
 }
+
+#[test]
+fn filter_and_the_same_one_with_hash_come_and_go_at_one_node() {
+    let filters = [(0, "+/a"), (1, "+/a/#")];
+    for (first, second) in [(filters[0], filters[1]), (filters[1], filters[0])] {
+        let mut index = Index::new(1);
+        for (key, topic_filter) in [first, second] {
+            let inserted = index.insert(topic_filter, FilterKind::Wildcard, key, ());
+            assert!(inserted.first);
+            index.assert_invariants();
+        }
+        for (key, topic_filter) in filters {
+            let (filter, ()) = index.get(topic_filter, key).unwrap();
+            let mut text = String::new();
+            index.filter_text(filter, &mut text);
+            assert_eq!(text, topic_filter);
+        }
+        assert_eq!(matches(&mut index, "x/a"), [0, 1]);
+        assert_eq!(matches(&mut index, "x/a/b"), [1]);
+        assert!(index.remove(first.1, first.0).is_some_and(|it| it.last));
+        index.assert_invariants();
+        assert_eq!(matches(&mut index, "x/a"), [second.0]);
+        assert!(index.remove(second.1, second.0).is_some_and(|it| it.last));
+        index.assert_invariants();
+        assert_eq!(index.filter_count(), 0);
+    }
+}

@@ -2,13 +2,14 @@
 //!
 //! A shard has two: its local subscribers (inside [`super::index::Index`]) and the other shards
 //! that want something. Children by text are in one hash table for the whole trie, keyed by parent
-//! and level, so that a node costs the same with one child and with a million; `+` and `#` hang
+//! and text, so that a node costs the same with one child and with a million; `+` and `#` hang
 //! directly on the node.
 
 use super::arena::{Arena, Slot};
 use super::filter::{FilterId, Inserted, Removed};
 use super::levels::{LevelId, Levels};
 use super::names::FilterKind;
+use super::node::{Ends, Node, Place};
 use super::subscribers::Subscribers;
 use crate::base::map;
 use crate::base::table::Table;
@@ -26,70 +27,19 @@ pub struct Trie<K, V> {
     levels: Levels,
     root: Slot,
     nodes: Arena<Node>,
-    /// Nodes below a text, by parent and level.
+    /// Nodes below a text, by parent and text.
     children: Table<Slot>,
-    filters: Arena<Filter<K, V>>,
+    /// By filter.
+    subscribers: Arena<Subscribers<K, V>>,
+    /// By filter, too: a place and its subscribers come and go together, in the same slot.
+    places: Arena<Place>,
+    /// Nodes at which two filters end, and the one of them with `#`.
+    second_ends: Table<(Slot, Slot)>,
     subscription_count: usize,
     /// Nodes reached in a match by the levels so far and by the next one; kept for their memory,
     /// which is bounded by the number of nodes.
     reached: Vec<Slot>,
     reached_next: Vec<Slot>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    parent: Slot,
-    /// What leads here from the parent; [`LevelId::ANY`] for `+`.
-    level: LevelId,
-    /// Children by text.
-    child_count: u32,
-    /// The child by `+`.
-    any: Option<Slot>,
-    /// The filter that ends here.
-    filter: Option<FilterId>,
-    /// The filter that goes on from here with `#` and so matches here and everything below.
-    rest: Option<FilterId>,
-}
-
-const _: () = assert!(
-    size_of::<Option<Node>>() == 24,
-    "memory of a filter's level"
-);
-
-impl Node {
-    const fn new(parent: Slot, level: LevelId) -> Self {
-        Self {
-            parent,
-            level,
-            child_count: 0,
-            any: None,
-            filter: None,
-            rest: None,
-        }
-    }
-
-    const fn is_bare(&self) -> bool {
-        self.child_count == 0 && self.any.is_none() && self.filter.is_none() && self.rest.is_none()
-    }
-}
-
-#[derive(Debug)]
-struct Filter<K, V> {
-    subscribers: Subscribers<K, V>,
-    place: Place,
-}
-
-const _: () = assert!(
-    size_of::<Option<Filter<u32, [u32; 2]>>>() == 24,
-    "memory of a filter"
-);
-
-/// Where a filter ends.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    node: Slot,
-    /// With `#` after the node.
-    is_rest: bool,
 }
 
 impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
@@ -104,7 +54,9 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
             root,
             nodes,
             children: Table::new(),
-            filters: Arena::new(),
+            subscribers: Arena::new(),
+            places: Arena::new(),
+            second_ends: Table::new(),
             subscription_count: 0,
             reached: Vec::new(),
             reached_next: Vec::new(),
@@ -114,7 +66,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
     /// Filters that have a subscriber.
     #[must_use]
     pub const fn filter_count(&self) -> usize {
-        self.filters.len()
+        self.subscribers.len()
     }
 
     /// Pairs of filter and subscriber.
@@ -127,16 +79,16 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
     pub fn insert(&mut self, topic_filter: &str, key: K, value: V) -> Inserted<V> {
         let place = self.make_place(topic_filter);
         let found = self.filter_at(place);
-        let id = found.unwrap_or_else(|| self.insert_filter(place, key, value));
+        let slot = found.unwrap_or_else(|| self.insert_filter(place, key, value));
         let mut previous = None;
         if found.is_some()
-            && let Some(filter) = self.filters.get_mut(id.slot())
+            && let Some(subscribers) = self.subscribers.get_mut(slot)
         {
-            previous = filter.subscribers.insert(key, value, &self.hasher);
+            previous = subscribers.insert(key, value, &self.hasher);
         }
         self.subscription_count += usize::from(previous.is_none());
         Inserted {
-            filter: id,
+            filter: FilterId::new(FilterKind::Wildcard, slot),
             previous,
             first: found.is_none(),
         }
@@ -149,14 +101,14 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
 
     /// The same for a filter that still has a subscriber.
     pub fn remove_by_id(&mut self, id: FilterId, key: K) -> Option<Removed<V>> {
-        let filter = self.filters.get_mut(id.slot())?;
-        let (value, last) = filter.subscribers.remove(key, &self.hasher)?;
+        let subscribers = self.subscribers.get_mut(id.slot())?;
+        let (value, last) = subscribers.remove(key, &self.hasher)?;
         self.subscription_count -= 1;
         if last {
-            let place = filter.place;
-            self.filters.remove(id.slot());
+            self.subscribers.remove(id.slot());
+            let place = self.places.remove(id.slot())?;
             self.set_filter_at(place, None);
-            self.prune(place.node);
+            self.prune(place.node());
         }
         Some(Removed {
             filter: id,
@@ -168,17 +120,17 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
     #[must_use]
     pub fn get(&self, topic_filter: &str, key: K) -> Option<(FilterId, V)> {
         let id = self.find(topic_filter)?;
-        let filter = self.filters.get(id.slot())?;
-        Some((id, filter.subscribers.get(key, &self.hasher)?))
+        let subscribers = self.subscribers.get(id.slot())?;
+        Some((id, subscribers.get(key, &self.hasher)?))
     }
 
     /// Appends the text of a filter that has a subscriber.
     pub fn filter_text(&self, id: FilterId, out: &mut String) {
-        let Some(&Filter { place, .. }) = self.filters.get(id.slot()) else {
+        let Some(place) = self.places.get(id.slot()) else {
             return;
         };
         let mut levels = Vec::new();
-        let mut slot = place.node;
+        let mut slot = place.node();
         while slot != self.root
             && let Some(node) = self.nodes.get(slot)
         {
@@ -186,7 +138,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
             slot = node.parent;
         }
         levels.reverse();
-        levels.extend(place.is_rest.then_some("#"));
+        levels.extend(place.is_rest().then_some("#"));
         for (position, level) in levels.into_iter().enumerate() {
             if position > 0 {
                 out.push('/');
@@ -210,7 +162,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
 
     /// Calls `found` with the subscribers of each filter that matches the name.
     pub fn for_each_match(&mut self, topic_name: &[u8], mut found: impl FnMut(&[(K, V)])) {
-        if self.filters.len() == 0 {
+        if self.subscribers.len() == 0 {
             return;
         }
         let mut reached = std::mem::take(&mut self.reached);
@@ -234,9 +186,11 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
             }
             wildcards_apply = true;
         }
-        for node in reached.iter().filter_map(|&slot| self.nodes.get(slot)) {
-            self.report(node.filter, &mut found);
-            self.report(node.rest, &mut found);
+        for &slot in &reached {
+            if let Some(node) = self.nodes.get(slot) {
+                self.report(node.ends.exact(), &mut found);
+                self.report(self.rest_at(slot, node.ends), &mut found);
+            }
         }
         self.reached = reached;
         self.reached_next = reached_next;
@@ -251,26 +205,44 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         reached_next: &mut Vec<Slot>,
         found: &mut impl FnMut(&[(K, V)]),
     ) {
-        let mut level_id = None;
+        let mut hash = None;
         for &slot in reached {
             let Some(node) = self.nodes.get(slot) else {
                 continue;
             };
             if wildcards_apply {
-                self.report(node.rest, found);
+                self.report(self.rest_at(slot, node.ends), found);
                 reached_next.extend(node.any);
             }
             if node.child_count > 0 {
-                let id = *level_id.get_or_insert_with(|| self.levels.find(level));
-                reached_next.extend(id.and_then(|id| self.child(slot, id)));
+                let hash = *hash.get_or_insert_with(|| self.levels.hash(level));
+                reached_next.extend(self.child(slot, level, hash));
             }
         }
     }
 
-    fn report(&self, filter: Option<FilterId>, found: &mut impl FnMut(&[(K, V)])) {
-        if let Some(filter) = filter.and_then(|id| self.filters.get(id.slot())) {
-            found(filter.subscribers.as_slice());
+    fn report(&self, filter: Option<Slot>, found: &mut impl FnMut(&[(K, V)])) {
+        if let Some(subscribers) = filter.and_then(|slot| self.subscribers.get(slot)) {
+            found(subscribers.as_slice());
         }
+    }
+
+    /// The filter with `#` behind this node.
+    fn rest_at(&self, node: Slot, ends: Ends) -> Option<Slot> {
+        if !ends.has_rest() {
+            None
+        } else if ends.has_both() {
+            self.second_end(node)
+        } else {
+            ends.only_rest()
+        }
+    }
+
+    #[cold]
+    fn second_end(&self, node: Slot) -> Option<Slot> {
+        let hash = self.hasher.hash_one(node);
+        let found = self.second_ends.find(hash, |&(other, _)| other == node);
+        found.map(|&(_, filter)| filter)
     }
 
     fn find(&self, topic_filter: &str) -> Option<FilterId> {
@@ -278,19 +250,29 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         let mut levels = topic_filter.split('/').peekable();
         while let Some(level) = levels.next() {
             slot = match level {
-                "#" if levels.peek().is_none() => return self.nodes.get(slot)?.rest,
+                "#" if levels.peek().is_none() => return self.filter_id_at(Place::new(slot, true)),
                 "+" => self.nodes.get(slot)?.any?,
-                text => self.child(slot, self.levels.find(text)?)?,
+                text => self.child(slot, text.as_bytes(), self.levels.hash(text.as_bytes()))?,
             };
         }
-        self.nodes.get(slot)?.filter
+        self.filter_id_at(Place::new(slot, false))
     }
 
-    fn child(&self, parent: Slot, level: LevelId) -> Option<Slot> {
-        let is_child = |&slot: &Slot| edge(&self.nodes, slot) == (parent, level);
-        self.children
-            .find(self.hasher.hash_one((parent, level)), is_child)
-            .copied()
+    fn filter_id_at(&self, place: Place) -> Option<FilterId> {
+        let slot = self.filter_at(place)?;
+        Some(FilterId::new(FilterKind::Wildcard, slot))
+    }
+
+    /// The child by a text that has this hash.
+    fn child(&self, parent: Slot, text: &[u8], hash: u32) -> Option<Slot> {
+        let is_child = |&slot: &Slot| {
+            let node = self.nodes.get(slot);
+            node.is_some_and(|node| {
+                node.parent == parent && self.levels.text(node.level).as_bytes() == text
+            })
+        };
+        let hash = edge_hash(&self.hasher, parent, hash);
+        self.children.find(hash, is_child).copied()
     }
 
     /// The place of a filter; makes the nodes to it that are missing.
@@ -298,20 +280,12 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         let mut node = self.root;
         for level in topic_filter.split('/') {
             node = match level {
-                "#" => {
-                    return Place {
-                        node,
-                        is_rest: true,
-                    };
-                }
+                "#" => return Place::new(node, true),
                 "+" => self.make_any(node),
                 text => self.make_child(node, text),
             };
         }
-        Place {
-            node,
-            is_rest: false,
-        }
+        Place::new(node, false)
     }
 
     fn make_any(&mut self, parent: Slot) -> Slot {
@@ -326,11 +300,8 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
     }
 
     fn make_child(&mut self, parent: Slot, text: &str) -> Slot {
-        let found = self
-            .levels
-            .find(text)
-            .and_then(|level| self.child(parent, level));
-        if let Some(slot) = found {
+        let text_hash = self.levels.hash(text.as_bytes());
+        if let Some(slot) = self.child(parent, text.as_bytes(), text_hash) {
             return slot;
         }
         let level = self.levels.acquire(text);
@@ -338,38 +309,53 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         if let Some(node) = self.nodes.get_mut(parent) {
             node.child_count += 1;
         }
-        let rehash = |&slot: &Slot| self.hasher.hash_one(edge(&self.nodes, slot));
-        let hash = self.hasher.hash_one((parent, level));
+        let rehash = |&slot: &Slot| match self.nodes.get(slot) {
+            Some(node) => edge_hash(&self.hasher, node.parent, self.levels.hash_at(node.level)),
+            None => 0,
+        };
+        let hash = edge_hash(&self.hasher, parent, text_hash);
         self.children.insert_unique(hash, slot, rehash);
         slot
     }
 
-    fn insert_filter(&mut self, place: Place, key: K, value: V) -> FilterId {
-        let slot = self.filters.insert(Filter {
-            subscribers: Subscribers::new(key, value),
-            place,
-        });
-        let id = FilterId::new(FilterKind::Wildcard, slot);
-        self.set_filter_at(place, Some(id));
-        id
+    fn insert_filter(&mut self, place: Place, key: K, value: V) -> Slot {
+        let slot = self.subscribers.insert(Subscribers::new(key, value));
+        let slot_of_place = self.places.insert(place);
+        assert_eq!(slot, slot_of_place, "they come and go together");
+        self.set_filter_at(place, Some(slot));
+        slot
     }
 
-    fn filter_at(&self, place: Place) -> Option<FilterId> {
-        let node = self.nodes.get(place.node)?;
-        if place.is_rest {
-            node.rest
+    fn filter_at(&self, place: Place) -> Option<Slot> {
+        let ends = self.nodes.get(place.node())?.ends;
+        if place.is_rest() {
+            self.rest_at(place.node(), ends)
         } else {
-            node.filter
+            ends.exact()
         }
     }
 
-    fn set_filter_at(&mut self, place: Place, id: Option<FilterId>) {
-        if let Some(node) = self.nodes.get_mut(place.node) {
-            *(if place.is_rest {
-                &mut node.rest
-            } else {
-                &mut node.filter
-            }) = id;
+    fn set_filter_at(&mut self, place: Place, filter: Option<Slot>) {
+        let slot = place.node();
+        let Some(node) = self.nodes.get(slot) else {
+            return;
+        };
+        let (mut exact, mut rest) = (node.ends.exact(), self.rest_at(slot, node.ends));
+        let hash = self.hasher.hash_one(slot);
+        if node.ends.has_both() {
+            self.second_ends.remove(hash, |&(other, _)| other == slot);
+        }
+        *(if place.is_rest() {
+            &mut rest
+        } else {
+            &mut exact
+        }) = filter;
+        if let (Some(_), Some(rest)) = (exact, rest) {
+            let hash_of = |&(node, _): &(Slot, Slot)| self.hasher.hash_one(node);
+            self.second_ends.insert_unique(hash, (slot, rest), hash_of);
+        }
+        if let Some(node) = self.nodes.get_mut(slot) {
+            node.ends = Ends::new(exact, rest);
         }
     }
 
@@ -395,7 +381,7 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
             return;
         }
         parent.child_count -= 1;
-        let hash = self.hasher.hash_one((node.parent, node.level));
+        let hash = edge_hash(&self.hasher, node.parent, self.levels.hash_at(node.level));
         self.children.remove(hash, |&other| other == slot);
         self.levels.release(node.level);
     }
@@ -409,15 +395,13 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
 
     /// Panics when the parts contradict each other; for tests and the simulation.
     pub fn assert_invariants(&self) {
-        let counts = self
-            .filters
-            .iter()
-            .map(|filter| filter.subscribers.as_slice().len());
+        let counts = self.subscribers.iter().map(|it| it.as_slice().len());
         assert_eq!(counts.sum::<usize>(), self.subscription_count);
+        assert_eq!(self.places.len(), self.subscribers.len());
         let bare_count = self.nodes.iter().filter(|node| node.is_bare()).count();
         assert_eq!(
             bare_count,
-            usize::from(self.filters.len() == 0),
+            usize::from(self.subscribers.len() == 0),
             "only the root may be bare"
         );
         let child_count: usize = self
@@ -428,15 +412,19 @@ impl<K: Copy + Eq + Hash, V: Copy> Trie<K, V> {
         let any_count = self.nodes.iter().filter(|node| node.any.is_some()).count();
         assert_eq!(child_count, self.children.len());
         assert_eq!(1 + child_count + any_count, self.nodes.len());
-        let ends = self.nodes.iter().flat_map(|node| [node.filter, node.rest]);
-        assert_eq!(ends.flatten().count(), self.filters.len());
+        let is_end = |place: &&Place| self.filter_at(**place).is_some();
+        assert_eq!(self.places.iter().filter(is_end).count(), self.places.len());
+        let ends: Vec<Ends> = self.nodes.iter().map(|node| node.ends).collect();
+        let both = ends.iter().filter(|ends| ends.has_both()).count();
+        assert_eq!(both, self.second_ends.len());
+        let some = ends.iter().filter(|ends| !ends.is_none()).count();
+        assert_eq!(some + both, self.places.len());
         assert!(self.levels.len() <= child_count);
         assert!(child_count == 0 || self.levels.len() > 0);
     }
 }
 
-fn edge(nodes: &Arena<Node>, slot: Slot) -> (Slot, LevelId) {
-    nodes
-        .get(slot)
-        .map_or((Slot::MAX, LevelId::ANY), |node| (node.parent, node.level))
+/// Both in one word: the hasher mixes words one by one.
+fn edge_hash(hasher: &RandomState, parent: Slot, text_hash: u32) -> u64 {
+    hasher.hash_one(u64::from(parent.number().get()) << 32 | u64::from(text_hash))
 }
