@@ -63,17 +63,42 @@ impl ShardSet {
     }
 
     /// The shards of the set in ascending order.
-    pub fn iter(self) -> impl Iterator<Item = ShardId> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            if rest == 0 {
+    #[must_use]
+    pub const fn iter(self) -> Shards {
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves")]
+        Shards {
+            rest: self.0 as u64,
+            upper: (self.0 >> u64::BITS) as u64,
+            offset: 0,
+        }
+    }
+}
+
+/// The shards of a [`ShardSet`]. By halves: nearly all sets have only a lower one, and a message
+/// to another core asks for them more than once.
+#[derive(Clone, Debug)]
+pub struct Shards {
+    rest: u64,
+    upper: u64,
+    offset: u16,
+}
+
+impl Iterator for Shards {
+    type Item = ShardId;
+
+    #[inline]
+    fn next(&mut self) -> Option<ShardId> {
+        if self.rest == 0 {
+            self.rest = std::mem::take(&mut self.upper);
+            self.offset = 64;
+            if self.rest == 0 {
                 return None;
             }
-            #[allow(clippy::cast_possible_truncation, reason = "at most 127")]
-            let shard = ShardId(rest.trailing_zeros() as u16);
-            rest &= rest - 1;
-            Some(shard)
-        })
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "at most 63")]
+        let shard = ShardId(self.offset + self.rest.trailing_zeros() as u16);
+        self.rest &= self.rest - 1;
+        Some(shard)
     }
 }
 
@@ -88,5 +113,30 @@ pub struct ConnectionId {
 impl fmt::Debug for ConnectionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "c{}.{}", self.index, self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_gives_its_shards_in_order_whichever_half_they_are_in() {
+        let last = ShardId::COUNT_MAX - 1;
+        for members in [
+            &[][..],
+            &[0],
+            &[63, 64],
+            &[64],
+            &[last],
+            &[1, 2, 62, 65, last],
+        ] {
+            let mut set = ShardSet::EMPTY;
+            for member in members.iter().rev() {
+                set.insert(ShardId(*member));
+            }
+            let found: Vec<u16> = set.iter().map(|shard| shard.0).collect();
+            assert_eq!(found, members);
+        }
     }
 }

@@ -8,7 +8,6 @@ use super::peer_batch::{PeerBatch, ShardMessage};
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
 use crate::codec::{MessageParts, ProtocolVersion, ReasonCode};
-use crate::topic::index::TopicHash;
 use smallvec::SmallVec;
 
 impl Shard {
@@ -70,9 +69,18 @@ impl Shard {
     }
 
     fn on_publish_run(&mut self, now: Instant, source: ShardId, run: PackedRun<'_>, first: u64) {
+        let mut last = None;
         for (number, (hash, parts)) in (first..).zip(run) {
             self.journal.begin_group(now);
-            if self.on_peer_publish(now, hash, &parts) {
+            // A publisher's messages often have one topic name: what matches is known then, as
+            // long as the index is the same.
+            let key = (hash, parts.topic_name, self.index.generation());
+            let filters = match last {
+                Some((known, filters)) if known == key => filters,
+                _ => self.match_local(parts.topic_name, hash),
+            };
+            last = Some((key, filters));
+            if self.on_peer_publish(now, filters, &parts) {
                 self.links[source.index()].refuse(number);
             }
         }
@@ -94,7 +102,9 @@ impl Shard {
             }
             ShardMessage::Publish { hash, record } => {
                 self.once(source, record.forward, |shard| {
-                    if shard.on_peer_publish(now, hash, &batch.parts(&record)) {
+                    let parts = batch.parts(&record);
+                    let filters = shard.match_local(parts.topic_name, hash);
+                    if shard.on_peer_publish(now, filters, &parts) {
                         shard.links[source.index()].refuse(number);
                     }
                 });
@@ -158,12 +168,12 @@ impl Shard {
         }
     }
 
-    /// Matched against the local index only and never forwarded again: no loops, no second hop.
-    /// True: its publisher is to be told that it did not reach everybody.
+    /// Matched against the local index only (so many `filters`, see `match_local`) and never
+    /// forwarded again: no loops, no second hop. True: its publisher is to be told that it did not
+    /// reach everybody.
     #[inline]
-    fn on_peer_publish(&mut self, now: Instant, hash: TopicHash, parts: &MessageParts<'_>) -> bool {
+    fn on_peer_publish(&mut self, now: Instant, filters: usize, parts: &MessageParts<'_>) -> bool {
         self.counters.messages_from_peers += 1;
-        let filters = self.match_local(parts.topic_name, hash);
         if filters == 0 {
             self.counters.forwards_unmatched += 1;
             return false;

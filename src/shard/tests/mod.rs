@@ -10,6 +10,7 @@ mod groups;
 mod interest;
 mod races;
 mod retained;
+mod runs;
 mod slices;
 mod sys;
 
