@@ -18,14 +18,13 @@ const DIVIDED_ENTRIES_MIN: usize = PARTITION_ENTRIES / 4 * 3;
 const RESERVED_ENTRIES: f64 = PARTITION_ENTRIES as f64 * 0.9;
 /// Past that the entries of a partition have nearly the same hash, and no directory divides them.
 const CELLS_PER_PARTITION_MAX: usize = 8;
-/// Cells of a table with one partition.
-const CELLS_MIN: usize = 3;
-/// Where the bits that choose the cell begin, and how many they are: not those that a partition
-/// goes by, which are the lowest nine and the highest seven.
-const CELL_BITS_FIRST: u32 = 26;
-const CELL_BITS_MASK: u64 = (1 << 31) - 1;
-/// The shift that leaves [`CELLS_MIN`] cells.
+/// Cells of a table with one partition; see [`Table::cell`].
+const CELLS_MIN: usize = 4;
+/// The shift that leaves so many.
 const SHIFT_MAX: u32 = 62;
+/// Where the 31 bits begin that choose the cell. They are not those that a partition goes by, which
+/// are the lowest nine and the highest seven.
+const CELL_BITS_FIRST: u32 = 26;
 
 /// Entries found by a hash that the caller makes, like those of [`HashTable`]. One insert hashes at
 /// most [`PARTITION_BUCKETS`] entries again, unless they all have the same hash. Bounded by its
@@ -37,7 +36,7 @@ const SHIFT_MAX: u32 = 62;
 #[derive(Debug)]
 pub struct Table<T> {
     partitions: Vec<HashTable<T>>,
-    /// Cell -> partition. Three times a power of two, if there is any.
+    /// Cell -> partition. A power of two, if there is any; the first quarter is never used.
     directory: Vec<u32>,
     shift: u32,
     len: usize,
@@ -110,7 +109,9 @@ impl<T> Table<T> {
         let entries = std::mem::take(&mut self.partitions).pop();
         self.shift = SHIFT_MAX;
         let mut cells = CELLS_MIN;
-        while share(0..1, cells) * expected as f64 > RESERVED_ENTRIES {
+        while share(cells / CELLS_MIN..cells / CELLS_MIN + 1, cells) * expected as f64
+            > RESERVED_ENTRIES
+        {
             cells *= 2;
             self.shift -= 1;
         }
@@ -144,17 +145,18 @@ impl<T> Table<T> {
             + self.directory.capacity() * size_of::<u32>()
     }
 
-    /// The cells are as wide as one another along x = p (2 + p), where p in 0..1 is the hash: the
-    /// first one gets twice as many entries as the last one. So partitions are at all stages
-    /// between half full and full at any time. Were their shares alike they would all be divided
-    /// at about the same number of entries, and the table would be half empty afterwards.
+    /// Cells have the same width along x = u^2, where u in 1..2 is the hash: the first one in use
+    /// gets twice as many entries as the last one. So partitions are at all stages between half
+    /// full and full at any time. Were their shares alike they would all be divided at about the
+    /// same number of entries, and the table would be half empty afterwards.
     #[inline]
-    fn cell(&self, hash: u64) -> usize {
-        let p = (hash >> CELL_BITS_FIRST) & CELL_BITS_MASK;
-        let x = p * (p + 2 * (CELL_BITS_MASK + 1));
-        #[allow(clippy::cast_possible_truncation, reason = "a usize has 64 bits")]
-        let cell = (x >> self.shift) as usize;
-        cell
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "31 bits are wanted, and 64 are a usize"
+    )]
+    const fn cell(&self, hash: u64) -> usize {
+        let u = ((hash >> CELL_BITS_FIRST) as u32 | 1 << 31) as u64;
+        ((u * u) >> self.shift) as usize
     }
 
     fn partition_mut(&mut self, hash: u64) -> Option<&mut HashTable<T>> {
@@ -207,7 +209,8 @@ impl<T> Table<T> {
     /// The cells around this one that belong to the same partition.
     fn cells_of_partition(&self, cell: usize) -> Range<usize> {
         let is_same = |&at: &usize| self.directory.get(at) == self.directory.get(cell);
-        let before = (0..cell).rev().take_while(is_same).count();
+        let first = self.directory.len() / CELLS_MIN;
+        let before = (first..cell).rev().take_while(is_same).count();
         let behind = (cell..self.directory.len()).take_while(is_same).count();
         cell - before..cell + behind
     }
@@ -232,7 +235,7 @@ fn filled<T>(entries: Vec<(u64, T)>) -> HashTable<T> {
 /// A directory in which pairs of cells are one partition where both together are not too many.
 fn divisions(cells: usize, expected: usize) -> Vec<u32> {
     let mut number = 0;
-    let mut directory = Vec::with_capacity(cells);
+    let mut directory = vec![0; cells / CELLS_MIN];
     while directory.len() < cells {
         let pair = directory.len()..(directory.len() + 2).min(cells);
         let is_one = share(pair.clone(), cells) * expected as f64 <= RESERVED_ENTRIES;
@@ -244,8 +247,8 @@ fn divisions(cells: usize, expected: usize) -> Vec<u32> {
 
 /// The part of all entries that some of so many cells will have; see [`Table::cell`].
 fn share(of: Range<usize>, cells: usize) -> f64 {
-    let p = |cell: usize| (1.0 + 3.0 * cell as f64 / cells as f64).sqrt();
-    p(of.end) - p(of.start)
+    let u = |cell: usize| 2.0 * (cell as f64 / cells as f64).sqrt();
+    u(of.end) - u(of.start)
 }
 
 #[cfg(test)]
@@ -305,7 +308,7 @@ mod tests {
         equals_a_set(3, 3_000, |entry| u64::from(entry % 3) << CELL_BITS_FIRST);
         // Only bits that partitions do not see differ.
         equals_a_set(4, 3_000, |entry| {
-            well_mixed(entry) & !(CELL_BITS_MASK << CELL_BITS_FIRST)
+            well_mixed(entry) & !(u64::from(u32::MAX) << CELL_BITS_FIRST)
         });
     }
 

@@ -1,5 +1,6 @@
 //! The longest single inserts into an index that grows to millions of filters.
 
+use crate::allocator;
 use micro::subscriptions::Pattern;
 use ringway::topic::index::Index;
 use std::time::Duration;
@@ -13,6 +14,8 @@ const ROUNDS: usize = 3;
 /// Prints how long the longest inserts of `count` filters of each kind took, in CPU time of this
 /// thread. They are what clients wait for when a table grows.
 pub(crate) fn print(count: u32) {
+    // The system would clear 2 MiB at once.
+    allocator::decline_huge_pages();
     println!("longest of {count} inserts into an index, microseconds of CPU");
     for pattern in [Pattern::Exact, Pattern::Plus, Pattern::Hash] {
         let mut took = vec![Duration::MAX; count as usize];
