@@ -2,8 +2,8 @@
 
 use super::place::Place;
 use super::record::{
-    BodyView, Queued, RECORD_HEADER_BYTES, Record, RecordKind, SubscriptionFields, WillFields,
-    body_crc,
+    BodyView, ForwardTarget, Queued, RECORD_HEADER_BYTES, Record, RecordKind, SubscriptionFields,
+    WillFields, body_crc,
 };
 use crate::base::ids::ShardId;
 use crate::codec::{PacketId, QosLevel};
@@ -91,7 +91,12 @@ impl<'a> Record<'a> {
                 place: input.place()?,
                 bytes: input.u32()?,
                 shards: input.u128()?,
-                is_retained_update: input.bool()?,
+                target: match input.u8()? {
+                    0 => ForwardTarget::Subscribers,
+                    1 => ForwardTarget::RetainedStore,
+                    2 => ForwardTarget::Group(input.u64()?),
+                    _ => return None,
+                },
             },
             RecordKind::Forwarded => Self::Forwarded {
                 number: input.u64()?,

@@ -1,7 +1,9 @@
 //! Records -> bytes; the format is in `record`.
 
 use super::place::Place;
-use super::record::{BodyView, Queued, RECORD_HEADER_BYTES, Record, WillFields, body_crc};
+use super::record::{
+    BodyView, ForwardTarget, Queued, RECORD_HEADER_BYTES, Record, WillFields, body_crc,
+};
 use crate::codec::PacketId;
 
 impl Record<'_> {
@@ -95,13 +97,20 @@ impl Record<'_> {
                 place,
                 bytes,
                 shards,
-                is_retained_update,
+                target,
             } => {
                 put_u64(out, *number);
                 put_u64(out, place.as_u64());
                 put_u32(out, *bytes);
                 out.extend(shards.to_le_bytes());
-                out.push(u8::from(*is_retained_update));
+                match target {
+                    ForwardTarget::Subscribers => out.push(0),
+                    ForwardTarget::RetainedStore => out.push(1),
+                    ForwardTarget::Group(hash) => {
+                        out.push(2);
+                        put_u64(out, *hash);
+                    }
+                }
             }
             Self::Forwarded { number } => put_u64(out, *number),
             Self::Arrived { source, number } => {

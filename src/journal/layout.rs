@@ -36,7 +36,7 @@
 use crate::base::ids::ShardId;
 
 /// The version that is written, and the newest that is read.
-pub const FORMAT_VERSION: u16 = 2;
+pub const FORMAT_VERSION: u16 = 3;
 /// Offsets and sizes of blocks are multiples of this: what disks write in one piece, and what
 /// direct I/O asks for.
 pub const PAGE_BYTES: u32 = 4096;

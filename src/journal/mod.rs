@@ -59,7 +59,9 @@ pub use error::{Damage, JournalError};
 pub use layout::{FORMAT_VERSION, PAGE_BYTES, SEGMENT_BYTES_MIN};
 pub use losses::Losses;
 pub use place::Place;
-pub use record::{BodyView, Queued, Record, RecordKind, SubscriptionFields, WillFields};
+pub use record::{
+    BodyView, ForwardTarget, Queued, Record, RecordKind, SubscriptionFields, WillFields,
+};
 pub use recovered::{QueueMemory, Recovered, RecoveredCounts};
 pub use recovery::Recovery;
 pub use rehome::OverdueMessage;

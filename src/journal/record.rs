@@ -29,7 +29,9 @@
 //! - 16 released: session, packet identifier (2): and released
 //! - 17 retained: place, bytes, ends at (8), topic name
 //! - 18 retained cleared: topic name
-//! - 19 forward: number (8), place, bytes, shards (16, a bit each), is for their retained store (1)
+//! - 19 forward: number (8), place, bytes, shards (16, a bit each), for whom there (1; 0: the
+//!   subscribers, 1: the retained store, 2: one member of a shared subscription; then its keyed
+//!   hash, 8)
 //! - 20 forwarded: number (8): this one and all before it have arrived
 //! - 21 arrived: source shard (2), number (8)
 //! - 22 snapshot begin: next session number (8), next forward number (8)
@@ -179,7 +181,7 @@ pub enum Record<'a> {
         place: Place,
         bytes: u32,
         shards: u128,
-        is_retained_update: bool,
+        target: ForwardTarget,
     },
     Forwarded {
         number: u64,
@@ -295,13 +297,26 @@ impl Record<'_> {
                 | Self::Released { .. } => 10,
                 Self::Retained { topic_name, .. } => 20 + topic_name.len(),
                 Self::RetainedCleared { topic_name } => topic_name.len(),
-                Self::Forward { .. } => 37,
+                Self::Forward { target, .. } => match target {
+                    ForwardTarget::Group(_) => 45,
+                    ForwardTarget::Subscribers | ForwardTarget::RetainedStore => 37,
+                },
                 Self::Forwarded { .. } => 8,
                 Self::Arrived { .. } => 10,
                 Self::SnapshotBegin { .. } => 16,
                 Self::SnapshotEnd => 0,
             }
     }
+}
+
+/// For whom a message is that travels to other shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForwardTarget {
+    Subscribers,
+    /// It is kept, or clears what is kept.
+    RetainedStore,
+    /// One member of the shared subscription with this keyed hash.
+    Group(u64),
 }
 
 impl Queued {

@@ -1,6 +1,7 @@
 //! What several shards left -> what another number of shards begins with.
 
 use super::place::Place;
+use super::record::ForwardTarget;
 use super::recovered::{Body, Recovered, Rehomed};
 use super::state::{ForwardState, RetainedState, SessionState, State};
 use crate::base::hash::HomeKey;
@@ -13,6 +14,8 @@ use crate::base::map::{Map, map};
 pub struct OverdueMessage {
     pub place: Place,
     pub former_shards: ShardSet,
+    /// Due to one member of the shared subscription with this hash instead.
+    pub group: Option<u64>,
 }
 
 impl Recovered {
@@ -27,7 +30,8 @@ impl Recovered {
             home_key: *home_key,
         };
         let overdue = overdue_forwards(former);
-        let retained_before = |(_, _, forward): &(_, _, ForwardState)| forward.is_retained_update;
+        let retained_before =
+            |(_, _, forward): &(_, _, ForwardState)| forward.target == ForwardTarget::RetainedStore;
         let (updates, publishes): (Vec<_>, Vec<_>) = overdue.into_iter().partition(retained_before);
         for part in former {
             rehoming.take_sessions(part);
@@ -135,11 +139,37 @@ impl Rehoming {
     }
 
     fn take_overdue(&mut self, part: &Recovered, former_shards: ShardSet, forward: &ForwardState) {
+        if let ForwardTarget::Group(hash) = forward.target {
+            self.take_overdue_of_group(part, former_shards, forward, hash);
+            return;
+        }
         for home in &mut self.homes {
             let place = home.take_body(part, forward.place);
             home.overdue.push(OverdueMessage {
                 place,
                 former_shards,
+                group: None,
+            });
+        }
+    }
+
+    /// To a home of one of the members, if any is left.
+    fn take_overdue_of_group(
+        &mut self,
+        part: &Recovered,
+        former_shards: ShardSet,
+        forward: &ForwardState,
+        hash: u64,
+    ) {
+        let home_key = self.home_key;
+        let is_group = |(_, filter): &(u64, Box<str>)| home_key.hash(filter.as_bytes()) == hash;
+        let mut homes = self.homes.iter_mut();
+        if let Some(home) = homes.find(|it| it.state.subscriptions.keys().any(is_group)) {
+            let place = home.take_body(part, forward.place);
+            home.overdue.push(OverdueMessage {
+                place,
+                former_shards,
+                group: Some(hash),
             });
         }
     }

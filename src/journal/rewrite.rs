@@ -52,13 +52,7 @@ impl State {
             writer.append(&Record::Arrived { source, number });
         }
         for (number, forward) in &self.forwards {
-            writer.append(&Record::Forward {
-                number: *number,
-                place: forward.place,
-                bytes: forward.bytes,
-                shards: forward.shards,
-                is_retained_update: forward.is_retained_update,
-            });
+            writer.append(&forward.record(*number));
         }
     }
 

@@ -3,7 +3,7 @@
 //! Knows nothing of limits and policies: the broker that wrote the records has applied them.
 
 use super::place::Place;
-use super::record::{Queued, Record, SubscriptionFields, WillFields};
+use super::record::{ForwardTarget, Queued, Record, SubscriptionFields, WillFields};
 use crate::base::ids::ShardId;
 use crate::base::map::{Map, map};
 use crate::codec::{PacketId, QosLevel};
@@ -84,7 +84,19 @@ pub struct ForwardState {
     pub bytes: u32,
     /// Where it has to arrive, a bit each.
     pub shards: u128,
-    pub is_retained_update: bool,
+    pub target: ForwardTarget,
+}
+
+impl ForwardState {
+    pub(super) const fn record(&self, number: u64) -> Record<'static> {
+        Record::Forward {
+            number,
+            place: self.place,
+            bytes: self.bytes,
+            shards: self.shards,
+            target: self.target,
+        }
+    }
 }
 
 /// The record does not fit the state.
@@ -209,13 +221,13 @@ impl State {
                 place,
                 bytes,
                 shards,
-                is_retained_update,
+                target,
             } => {
                 let forward = ForwardState {
                     place: *place,
                     bytes: *bytes,
                     shards: *shards,
-                    is_retained_update: *is_retained_update,
+                    target: *target,
                 };
                 self.forwards.insert(*number, forward);
                 self.next_forward = self.next_forward.max(number.saturating_add(1));

@@ -232,12 +232,13 @@ impl Shard {
         self.route_local(now, &message, None);
         // The journalled will is gone with the record of its publication.
         let exactly_once = journal_number != 0 && will.qos != QosLevel::AtMostOnce;
-        if exactly_once || self.forwards.holds_back(client) {
+        let exactly_once = exactly_once || self.forwards.holds_back(client);
+        if exactly_once {
             self.forward(now, &message, &destinations, client, None);
         } else {
             self.route_away(now, &message, &destinations, None);
         }
-        self.route_shared(now, &message, None);
+        self.route_shared(now, &message, None, exactly_once.then_some(client));
         self.messages.release(message);
     }
 }

@@ -1,5 +1,6 @@
 //! Messages to other shards that must arrive exactly once, also over a crash: QoS 2 from journalled
-//! sessions, and the wills of these.
+//! sessions, the wills of these, and what is passed on from one member of a shared subscription to
+//! another one or from a shard that has none.
 //!
 //! Such a message and where it goes is journalled together with what it did here, and travels when
 //! that is durable. The receiver journals the number of the last one that arrived together with
@@ -18,7 +19,7 @@ use crate::base::ids::{ShardId, ShardSet};
 use crate::base::map::{Map, map};
 use crate::base::time::Instant;
 use crate::codec::SharedMessage;
-use crate::journal::Record;
+use crate::journal::{ForwardTarget, Record};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 
@@ -50,12 +51,22 @@ struct Forward {
     number: u64,
     message: SharedMessage,
     shards: ShardSet,
-    is_retained_update: bool,
+    target: ForwardTarget,
+    /// For a shared subscription.
+    shared: SharedWay,
     client: ClientKey,
     publisher: Option<Publisher>,
     is_sent: bool,
     /// Links that have not accepted it, and its number there.
     waits: SmallVec<[(ShardId, u64); 2]>,
+}
+
+/// Of a message to a shared subscription: the position of the member that was chosen, and the
+/// shards that had none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SharedWay {
+    pub(super) member: u32,
+    pub(super) hops: u8,
 }
 
 impl Forwards {
@@ -135,7 +146,9 @@ impl Shard {
         let interested = destinations.interested;
         let mut open = 0;
         if !interested.is_empty() {
-            open += self.put_forward(message, interested, false, client, publisher);
+            let target = ForwardTarget::Subscribers;
+            let way = SharedWay::default();
+            open += self.put_forward(message, interested, target, way, client, publisher);
         }
         let Some(owner) = destinations.owner else {
             return open;
@@ -146,20 +159,46 @@ impl Shard {
         }
         let mut shards = ShardSet::EMPTY;
         shards.insert(owner);
-        open + self.put_forward(message, shards, true, client, publisher)
+        let target = ForwardTarget::RetainedStore;
+        open + self.put_forward(
+            message,
+            shards,
+            target,
+            SharedWay::default(),
+            client,
+            publisher,
+        )
+    }
+
+    /// To one member of a shared subscription at another shard; [`ClientKey::NONE`]: nobody's next
+    /// message waits for it.
+    pub(super) fn forward_to_group(
+        &mut self,
+        message: &SharedMessage,
+        shard: ShardId,
+        group: u64,
+        way: SharedWay,
+        client: ClientKey,
+        publisher: Option<Publisher>,
+    ) -> u16 {
+        let mut shards = ShardSet::EMPTY;
+        shards.insert(shard);
+        let target = ForwardTarget::Group(group);
+        self.put_forward(message, shards, target, way, client, publisher)
     }
 
     fn put_forward(
         &mut self,
         message: &SharedMessage,
         shards: ShardSet,
-        is_retained_update: bool,
+        target: ForwardTarget,
+        shared: SharedWay,
         client: ClientKey,
         publisher: Option<Publisher>,
     ) -> u16 {
         let number = self.forwards.next;
         self.forwards.next += 1;
-        if is_retained_update {
+        if target == ForwardTarget::RetainedStore {
             self.forwards.last_retained_update = number;
         }
         if let Some((place, bytes)) = self.journal.hold(message) {
@@ -168,14 +207,15 @@ impl Shard {
                 place,
                 bytes,
                 shards: shards.bits(),
-                is_retained_update,
+                target,
             });
         }
         self.forwards.open.push_back(Forward {
             number,
             message: message.clone(),
             shards,
-            is_retained_update,
+            target,
+            shared,
             client,
             publisher,
             is_sent: false,
@@ -184,7 +224,9 @@ impl Shard {
         if self.journal.all_is_durable() {
             self.send_forward(number);
         } else {
-            self.forwards.unsent.insert(client, number);
+            if client != ClientKey::NONE {
+                self.forwards.unsent.insert(client, number);
+            }
             self.journal.wait(Waiter::Forward { number });
         }
         let conditions = publisher.map_or(0, |_| shards.iter().count());
@@ -215,11 +257,19 @@ impl Shard {
         let mut shared = None;
         for shard in forward.shards.iter() {
             let link = &mut links[shard.index()];
-            let on_link = if forward.is_retained_update {
-                link.push_retained_update(&message, number, &mut shared)
-            } else {
-                counters.messages_forwarded += 1;
-                link.push_publish(&message, hash, number, &mut shared)
+            let on_link = match forward.target {
+                ForwardTarget::RetainedStore => {
+                    link.push_retained_update(&message, number, &mut shared)
+                }
+                ForwardTarget::Subscribers => {
+                    counters.messages_forwarded += 1;
+                    link.push_publish(&message, hash, number, &mut shared)
+                }
+                ForwardTarget::Group(group) => {
+                    counters.messages_forwarded += 1;
+                    let way = forward.shared;
+                    link.push_shared_publish(&message, number, &mut shared, group, way)
+                }
             };
             link.want_acceptance(on_link);
             if let Some(publisher) = forward.publisher {
@@ -271,7 +321,7 @@ impl Shard {
                     place,
                     bytes,
                     shards: forward.shards.bits(),
-                    is_retained_update: forward.is_retained_update,
+                    target: forward.target,
                 });
             }
         }
@@ -289,16 +339,18 @@ impl Shard {
         number: u64,
         message: SharedMessage,
         shards: ShardSet,
-        is_retained_update: bool,
+        target: ForwardTarget,
     ) {
-        if is_retained_update {
+        if target == ForwardTarget::RetainedStore {
             self.forwards.last_retained_update = number;
         }
         self.forwards.open.push_back(Forward {
             number,
             message,
             shards,
-            is_retained_update,
+            target,
+            // Whoever was chosen, any member does.
+            shared: SharedWay { member: 0, hops: 1 },
             client: ClientKey::NONE,
             publisher: None,
             is_sent: false,

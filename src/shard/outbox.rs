@@ -5,6 +5,7 @@
 //! `paused`. At most [`BATCHES_UNDER_WAY_MAX`] batches travel at a time; what comes meanwhile
 //! gathers in the next one.
 
+use super::forward::SharedWay;
 use super::peer_batch::{PeerBatch, ShardMessage};
 use crate::base::ids::ConnectionId;
 use crate::codec::MessageParts;
@@ -104,18 +105,18 @@ impl Link {
     pub(super) fn push_shared_publish(
         &mut self,
         message: &MessageParts<'_>,
+        forward: u64,
         shared: &mut Option<Bytes>,
         group: u64,
-        member: u32,
-        hops: u8,
-    ) {
-        let record = self.current.put_message(message, 0, shared);
+        way: SharedWay,
+    ) -> u64 {
+        let record = self.current.put_message(message, forward, shared);
         self.push(ShardMessage::SharedPublish {
             group,
-            member,
-            hops,
+            member: way.member,
+            hops: way.hops,
             record,
-        });
+        })
     }
 
     pub(super) fn push_shared_interest(&mut self, text: &str, online: u32, all: u32) {

@@ -114,11 +114,11 @@ impl Shard {
                 member,
                 hops,
                 record,
-            } => {
-                if self.on_shared_publish(now, batch, group, member, hops, &record) {
-                    self.links[source.index()].refuse(number);
+            } => self.once(source, record.forward, |shard| {
+                if shard.on_shared_publish(now, batch, group, member, hops, &record) {
+                    shard.links[source.index()].refuse(number);
                 }
-            }
+            }),
             ShardMessage::SharedInterest { text, online, all } => {
                 self.on_shared_interest(source, batch.text(text), online, all);
             }

@@ -143,17 +143,23 @@ impl Shard {
         for (topic_name, retained) in state.retained {
             self.load_retained(&topic_name, retained, &mut loading)?;
         }
+        // The others know where members are before a message for one comes.
+        self.announce_groups();
         for (number, forward) in state.forwards {
             let message = self.load_message(forward.place, &mut loading)?;
             let shards = ShardSet::from_bits(forward.shards);
-            self.load_forward(number, message, shards, forward.is_retained_update);
+            self.load_forward(number, message, shards, forward.target);
         }
         for overdue in loading.recovered.overdue() {
             let message = self.load_message(overdue.place, &mut loading)?;
-            self.route_overdue(now, &message, |session| {
-                let shard = former_shards.get(&session);
-                shard.is_some_and(|shard| overdue.former_shards.contains(*shard))
-            });
+            if let Some(hash) = overdue.group {
+                self.route_overdue_to_group(now, &message, hash);
+            } else {
+                self.route_overdue(now, &message, |session| {
+                    let shard = former_shards.get(&session);
+                    shard.is_some_and(|shard| overdue.former_shards.contains(*shard))
+                });
+            }
             self.journal.let_go(&message);
             self.messages.release(message);
         }

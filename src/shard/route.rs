@@ -110,15 +110,15 @@ impl Shard {
         let message = self.messages.make(parts);
         let (matched, is_refused) =
             self.deliver_matched_or_refuse(now, filters, &message, Some(session));
-        let open = if exactly_once {
-            let client = self.publisher_key(session);
+        let client = exactly_once.then(|| self.publisher_key(session));
+        let open = if let Some(client) = client {
             self.forward(now, &message, destinations, client, publisher)
         } else if destinations.are_none() {
             0
         } else {
             self.route_away(now, &message, destinations, publisher)
         };
-        let shared = self.route_shared(now, &message, publisher);
+        let shared = self.route_shared(now, &message, publisher, client);
         self.messages.release(message);
         Routed {
             is_heard: matched + shared.groups > 0 || is_wanted,

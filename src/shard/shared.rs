@@ -5,12 +5,14 @@
 //! member leaves behind at the end of its session go to another one.
 
 use super::Shard;
+use super::client_key::ClientKey;
 use super::delivery::WhenSlow;
+use super::forward::SharedWay;
 use super::outbox::Link;
 use super::outgoing::Offer;
 use super::peer_batch::{PeerBatch, PublishRecord, ShardMessage};
 use super::route::{Publisher, await_acceptance};
-use super::shared_groups::{Choice, GroupId};
+use super::shared_groups::{Choice, Group, GroupId};
 use super::subscription::Subscription;
 use crate::base::ids::{ConnectionId, ShardId, ShardSet};
 use crate::base::slab::Slab;
@@ -191,19 +193,21 @@ impl Shard {
         shards
     }
 
-    /// Brings a message to the members that were chosen.
+    /// Brings a message to the members that were chosen; `exactly_once`: over a crash, too, for a
+    /// message of this client.
     #[inline]
     pub(super) fn route_shared(
         &mut self,
         now: Instant,
         message: &SharedMessage,
         publisher: Option<Publisher>,
+        exactly_once: Option<ClientKey>,
     ) -> SharedRoute {
         // Most messages go to no group.
         if self.shared.choices().is_empty() {
             return SharedRoute::default();
         }
-        self.route_choices(now, message, publisher)
+        self.route_choices(now, message, publisher, exactly_once)
     }
 
     fn route_choices(
@@ -211,20 +215,22 @@ impl Shard {
         now: Instant,
         message: &SharedMessage,
         publisher: Option<Publisher>,
+        exactly_once: Option<ClientKey>,
     ) -> SharedRoute {
         let groups = self.shared.choices().len();
         let drops = self.counters.drops_queue_full;
-        let mut shards = ShardSet::EMPTY;
-        let mut body = None;
+        let mut away = Away {
+            durable_for: exactly_once,
+            publisher,
+            ..Away::default()
+        };
         for index in 0..groups {
             let choice = self.shared.choices()[index];
-            if let Some(shard) = self.route_choice(now, choice, message, 0, &mut body) {
-                shards.insert(shard);
-            }
+            self.route_choice(now, choice, message, 0, &mut away);
         }
         self.shared.clear_choices();
-        let mut open = 0;
-        for shard in shards.iter() {
+        let mut open = away.open;
+        for shard in away.shards.iter() {
             let link: &mut Link = &mut self.links[shard.index()];
             let number = link.latest();
             open += await_acceptance(link, number, publisher);
@@ -236,35 +242,54 @@ impl Shard {
         }
     }
 
-    /// To the chosen shard; returns the one to which the message is under way, if it is not this.
+    /// To the chosen shard; `away` says how, and learns what is under way to another one.
     fn route_choice(
         &mut self,
         now: Instant,
         mut choice: Choice,
         message: &SharedMessage,
         mut hops: u8,
-        body: &mut Option<Bytes>,
-    ) -> Option<ShardId> {
+        away: &mut Away,
+    ) {
         if choice.shard == self.id {
             let chosen = self.choose_member(choice, message.qos());
             choice = match (self.better_choice(choice, chosen, message, hops), chosen) {
                 (Some(better), _) => better,
                 (None, Some(chosen)) => {
                     self.deliver_shared(now, choice.group, chosen, message);
-                    return None;
+                    return;
                 }
                 (None, None) => {
                     self.counters.shared_unmatched += 1;
-                    return None;
+                    return;
                 }
             };
             hops += 1;
         }
-        let hash = self.shared.get(choice.group)?.hash();
+        let Some(hash) = self.shared.get(choice.group).map(Group::hash) else {
+            return;
+        };
+        let (shard, member) = (choice.shard, choice.member);
+        let way = SharedWay { member, hops };
+        if let Some(client) = away.durable_for {
+            let publisher = away.publisher;
+            away.open += self.forward_to_group(message, shard, hash, way, client, publisher);
+            return;
+        }
         self.counters.messages_forwarded += 1;
-        let link = &mut self.links[choice.shard.index()];
-        link.push_shared_publish(&message.parts(), body, hash, choice.member, hops);
-        Some(choice.shard)
+        let link = &mut self.links[shard.index()];
+        link.push_shared_publish(&message.parts(), 0, &mut away.body, hash, way);
+        away.shards.insert(shard);
+    }
+
+    /// For a message that nobody waits for any more: its publisher's acknowledgement has left, or
+    /// leaves with this shard's acceptance. So it must not be lost on the way to the next shard.
+    fn away_for_good(&self, message: &SharedMessage) -> Away {
+        let is_kept = self.journal.is_on() && message.qos() > QosLevel::AtMostOnce;
+        Away {
+            durable_for: is_kept.then_some(ClientKey::NONE),
+            ..Away::default()
+        }
     }
 
     /// Another shard, when nobody is a member here, or nobody is connected here but somewhere else,
@@ -386,7 +411,8 @@ impl Shard {
                 shard: self.id,
                 member,
             };
-            self.route_choice(now, choice, &message, hops.max(1), &mut None);
+            let mut away = self.away_for_good(&message);
+            self.route_choice(now, choice, &message, hops.max(1), &mut away);
         } else {
             self.counters.shared_unmatched += 1;
         }
@@ -401,9 +427,30 @@ impl Shard {
         let Self { shared, random, .. } = self;
         match shared.choose_again(group, self.id, strategy, basis, random) {
             Some(choice) => {
-                self.route_choice(now, choice, message, 0, &mut None);
+                let mut away = self.away_for_good(message);
+                self.route_choice(now, choice, message, 0, &mut away);
             }
             None => self.counters.shared_unmatched += 1,
+        }
+    }
+
+    /// A message that an earlier process, with another number of shards, did not bring to a member.
+    pub(super) fn route_overdue_to_group(
+        &mut self,
+        now: Instant,
+        message: &SharedMessage,
+        hash: u64,
+    ) {
+        let Some(group) = self.shared.find(hash) else {
+            return;
+        };
+        let choice = Choice {
+            group,
+            shard: self.id,
+            member: 0,
+        };
+        if let Some(chosen) = self.choose_member(choice, message.qos()) {
+            self.deliver_shared(now, group, chosen, message);
         }
     }
 
@@ -450,6 +497,20 @@ fn unacknowledged(session: Option<&Session<ConnectionId, FilterId>>) -> usize {
     session.map_or(0, |it| {
         usize::from(it.outbound.sent_count()) + it.outbound.queued_count()
     })
+}
+
+/// How messages go to other shards, and which are under way.
+#[derive(Default)]
+struct Away {
+    /// They are journalled before they travel, so that they arrive over a crash, too; see
+    /// [`Shard::forward_to_group`].
+    durable_for: Option<ClientKey>,
+    publisher: Option<Publisher>,
+    body: Option<Bytes>,
+    /// Those whose acceptance is to be waited for.
+    shards: ShardSet,
+    /// Acceptances that the publisher waits for besides.
+    open: u16,
 }
 
 /// What became of a message's groups.

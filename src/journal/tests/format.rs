@@ -4,6 +4,7 @@ use super::disk::{Disk, SHARD, settings};
 use crate::base::ids::ShardId;
 use crate::base::random::Random;
 use crate::codec::{PacketId, QosLevel};
+use crate::journal::ForwardTarget;
 use crate::journal::fuzz::exercise_recovery;
 use crate::journal::{
     BodyView, Damage, Place, Queued, Record, RecordKind, Recovery, SegmentBlocks,
@@ -95,7 +96,7 @@ fn records() -> Vec<Record<'static>> {
             place,
             bytes: 11,
             shards: 1 << 127,
-            is_retained_update: true,
+            target: ForwardTarget::Group(77),
         },
         Record::Forwarded { number: 12 },
         Record::Arrived {
@@ -135,21 +136,23 @@ fn bytes_of_a_journal_are_fixed() {
     let mut disk = Disk::default();
     disk.serve(&mut writer);
     let bytes = &disk.segments[&1];
-    let mut header = b"RINGWAYJ\x02\0\x05\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x4d\0\0\0\0\0\0\0".to_vec();
+    let mut header = b"RINGWAYJ\x03\0\x05\0\x01\0\0\0\x01\0\0\0\0\0\0\0\x4d\0\0\0\0\0\0\0".to_vec();
     header.extend(*b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     assert_eq!(bytes[..48], header);
     let block = b"RWJB\x0d\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\0\0\0\0";
     assert_eq!(bytes[4096..4128], *block);
     assert_eq!(bytes[4136..4149], *b"\x04\x08\0\0\0\x02\0\0\0\0\0\0\0");
     let crcs = [&bytes[48..52], &bytes[4128..4136]].concat();
-    assert_eq!(crcs, [105, 145, 158, 30, 79, 105, 9, 99, 152, 172, 43, 159]);
-    // The same in version 1, which is still read.
-    let mut old = bytes.clone();
-    old[8] = 1;
-    old[48..52].copy_from_slice(&[229, 216, 50, 125]);
-    let mut recovery = Recovery::new(SHARD);
-    recovery.read(1, &old).unwrap();
-    assert!(recovery.finish().unwrap().bytes_since_snapshot() > 0);
+    assert_eq!(crcs, [66, 132, 94, 195, 79, 105, 9, 99, 152, 172, 43, 159]);
+    // The same in the versions that are still read.
+    for (version, crc) in [(1, [229, 216, 50, 125]), (2, [105, 145, 158, 30])] {
+        let mut old = bytes.clone();
+        old[8] = version;
+        old[48..52].copy_from_slice(&crc);
+        let mut recovery = Recovery::new(SHARD);
+        recovery.read(1, &old).unwrap();
+        assert!(recovery.finish().unwrap().bytes_since_snapshot() > 0);
+    }
 }
 
 #[test]
@@ -162,13 +165,13 @@ fn newer_format_and_other_shard_are_refused() {
     let mut bytes = disk.segments[&1].clone();
     let error = Recovery::new(ShardId(0)).read(1, &bytes).unwrap_err();
     assert_eq!(error.damage, Damage::OtherShard { found: SHARD.0 });
-    bytes[8] = 3;
+    bytes[8] = 4;
     let error = Recovery::new(SHARD).read(1, &bytes).unwrap_err();
-    assert_eq!(error.damage, Damage::NewerFormat { version: 3 });
+    assert_eq!(error.damage, Damage::NewerFormat { version: 4 });
     assert_eq!(
         error.to_string(),
         "journal of shard 5, segment 1, offset 0: \
-         format version 3 is newer than this program reads (2)"
+         format version 4 is newer than this program reads (3)"
     );
 }
 

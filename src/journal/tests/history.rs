@@ -3,6 +3,7 @@
 use super::disk::{Disk, settings};
 use crate::base::random::Random;
 use crate::codec::{PacketId, QosLevel};
+use crate::journal::ForwardTarget;
 use crate::journal::{
     BodyView, Place, Queued, Record, Recovered, SessionState, State, SubscriptionFields,
     WillFields, Writer, WriterSettings,
@@ -203,12 +204,17 @@ impl History {
     fn forward(&mut self) {
         let number = self.state.next_forward;
         let (place, bytes) = self.body();
+        let target = match number % 3 {
+            0 => ForwardTarget::Subscribers,
+            1 => ForwardTarget::RetainedStore,
+            _ => ForwardTarget::Group(number),
+        };
         self.append(&Record::Forward {
             number,
             place,
             bytes,
             shards: 6,
-            is_retained_update: true,
+            target,
         });
         let source = super::disk::SHARD;
         self.append(&Record::Arrived { source, number });
@@ -327,13 +333,7 @@ impl History {
             });
         }
         for (number, it) in &state.forwards {
-            self.writer.append(&Record::Forward {
-                number: *number,
-                place: it.place,
-                bytes: it.bytes,
-                shards: it.shards,
-                is_retained_update: it.is_retained_update,
-            });
+            self.writer.append(&it.record(*number));
         }
         for (source, number) in &state.arrived {
             let (source, number) = (*source, *number);

@@ -67,7 +67,7 @@ fn recovery_names_the_block_that_is_garbled() {
                 assert!(history.disk.segments[&segment][at] == 0);
             }
             Ok(recovered) => {
-                assert_eq!(index, last);
+                assert_eq!(index, last, "bit {bit:#x} of byte {at}, block from {start}");
                 assert_eq!(recovered.state, state);
             }
             Err(error) => {

@@ -94,18 +94,12 @@ fn loss_is_noticed_when_acknowledgements_do_not_wait() {
     assert!(lost.count() > 0);
 }
 
-/// Members of a group are members after the crash; together they get everything.
+/// Members of a group are members after the crash; together they get everything, QoS 2 once.
 #[test]
-fn memberships_of_shared_subscriptions_survive() {
-    for (seed, shard_count) in [(400, 1), (401, 3)] {
+fn messages_to_a_group_survive_and_come_to_one_member() {
+    for (seed, shard_count) in [(400, 1), (401, 3), (402, 3), (403, 3), (404, 2)] {
         let mut world = World::new(seed, shard_count, 4, limits(DurabilityAck::Disk));
-        world.qos_max = 1;
-        world.settle();
-        for member in [0, 1] {
-            let bytes = world.clients[member].subscribe("$share/g/t/#");
-            world.feed(member, &bytes);
-        }
-        world.settle();
+        world.join_group(&[0, 1]);
         for _ in 0..3 {
             world.crash();
             world.settle();
@@ -113,6 +107,23 @@ fn memberships_of_shared_subscriptions_survive() {
             for _ in 0..300 {
                 world.step();
             }
+        }
+        world.settle();
+        world.audit_group(&[0, 1]).unwrap();
+    }
+}
+
+/// The same over other numbers of cores, with messages on their way between members.
+#[test]
+fn messages_to_a_group_survive_a_change_of_cores() {
+    for seed in 500..506 {
+        let mut world = World::new(seed, 3, 4, limits(DurabilityAck::Disk));
+        world.join_group(&[0, 1]);
+        for shard_count in [2, 4, 1, 3, 2] {
+            (0..300).for_each(|_| world.step());
+            world.change_shard_count(shard_count);
+            (0..20).for_each(|_| world.step());
+            world.crash();
         }
         world.settle();
         world.audit_group(&[0, 1]).unwrap();

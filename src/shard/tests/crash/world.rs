@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) crashes: u32,
     pub(super) qos_max: u8,
     pub(super) payload_bytes_max: u64,
+    /// Clients make no subscriptions by themselves.
+    pub(super) is_grouped: bool,
     /// No write comes back.
     pub(super) disk_is_stuck: bool,
     /// A read may find something else than was written.
@@ -71,6 +73,7 @@ impl World {
             crashes: 0,
             qos_max: 2,
             payload_bytes_max: 300,
+            is_grouped: false,
             disk_is_stuck: false,
             is_disk_damaged: false,
         };
@@ -270,7 +273,7 @@ impl World {
         }
         match self.random.below(20) {
             0 => self.cut(client),
-            1 | 2 => {
+            1 | 2 if !self.is_grouped => {
                 let filter = match self.random.below(TOPICS + 1) {
                     0 => "t/#".to_owned(),
                     topic => format!("t/{}", topic - 1),
@@ -395,10 +398,27 @@ impl World {
         Ok(())
     }
 
-    /// What the members of a group must have got together.
+    /// Makes these clients the members of a group; nobody else is subscribed.
+    pub(super) fn join_group(&mut self, members: &[usize]) {
+        self.is_grouped = true;
+        self.settle();
+        for member in members {
+            let bytes = self.clients[*member].subscribe("$share/g/t/#");
+            self.feed(*member, &bytes);
+        }
+        self.settle();
+    }
+
+    /// What the members of a group must have got together, QoS 2 once.
     pub(super) fn audit_group(&self, members: &[usize]) -> Result<(), String> {
-        let of = |index: &usize| self.clients[*index].received.iter().map(|(_, it)| it);
-        let received: BTreeSet<&String> = members.iter().flat_map(of).collect();
+        let all = members.iter().flat_map(|it| &self.clients[*it].received);
+        let mut received: BTreeSet<&String> = BTreeSet::new();
+        for (qos, payload) in all {
+            let is_new = received.insert(payload);
+            if !is_new && *qos == QosLevel::ExactlyOnce {
+                return Err(format!("the group got {payload:.40} twice"));
+            }
+        }
         let acknowledged = self.clients.iter().flat_map(|client| &client.acknowledged);
         let mut owed = acknowledged.filter(|it| it.split(' ').nth(1).unwrap().starts_with("t/"));
         if received.is_empty() {
