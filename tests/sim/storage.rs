@@ -70,6 +70,12 @@ impl StoragePlan {
         if !undoes && modes.chance(1, 2) {
             swarm.limits.listeners = listeners(&mut modes);
         }
+        if !undoes && modes.chance(1, 3) {
+            swarm.share(&mut modes);
+            // What an ended session leaves behind is not demanded: here they stay, mostly.
+            swarm.forgetfulness = *one_of(&[0, 0, 1, 10], &mut modes);
+            swarm.features.qos_max = 2;
+        }
         let mut plan = Self {
             loses_power: !is_killed_only,
             undoes,

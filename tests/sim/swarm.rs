@@ -309,7 +309,7 @@ impl Swarm {
     }
 
     /// No message is too large for one member only.
-    fn share(&mut self, random: &mut Random) {
+    pub(crate) fn share(&mut self, random: &mut Random) {
         self.theme = Theme::Groups;
         self.habits = Habits {
             publish: 60,

@@ -19,6 +19,8 @@ struct Case<'a> {
     crashes: u32,
     /// And QoS 2, too: what was exchanged about it may be undone on both sides of the broker.
     is_undone: bool,
+    /// The connection began before such a crash, and a 3.1 client cannot tell what session it had.
+    is_of_former: bool,
     /// The broker that got the first copy may have ended before that was durable.
     may_be_undone: bool,
     /// Or may have refused it.
@@ -54,6 +56,7 @@ impl Auditor {
             on,
             crashes: self.crashes_since(message.first_sent),
             is_undone: self.is_undone(message.first_sent),
+            is_of_former: self.is_undone(on.connect_sent),
             may_be_undone: self.crashed_since(message.first_sent),
             may_be_refused: self.was_disk_full_since(message.first_sent),
         };
@@ -269,7 +272,8 @@ impl Case<'_> {
 
     /// DUP only on what may have been sent on an earlier connection [MQTT-3.3.1-1].
     fn check_dup(&self) -> Result<(), String> {
-        let resent = self.on.session_present && self.message.first_sent <= self.on.connack_at;
+        let may_be_known = self.on.session_present || self.is_of_former;
+        let resent = may_be_known && self.message.first_sent <= self.on.connack_at;
         if self.publish.dup && !resent {
             Err("DUP on a first delivery".into())
         } else {

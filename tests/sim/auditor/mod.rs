@@ -56,8 +56,8 @@ pub(crate) struct Receiver {
     newest_retained: BTreeMap<OrderKey, u32>,
     asked: Vec<Asked>,
     pub(crate) history: History,
-    /// When the client heard of its present session's beginning: an earlier one had ended by then.
-    began: Instant,
+    /// Shared subscriptions of the present session, also those that it has left.
+    joined: BTreeSet<String>,
     /// Largest packet that the client accepts.
     pub(crate) packet_bytes_max: Option<u32>,
 }
@@ -89,6 +89,8 @@ pub(crate) struct Auditor {
     pub(crate) receivers: Vec<Receiver>,
     /// Messages to groups that some member got: copies that were not repetitions (DUP).
     taken: BTreeMap<u32, u32>,
+    /// Shared subscriptions -> when it was heard of that a session of a member had ended.
+    ended_member: BTreeMap<String, Instant>,
     lossless: bool,
     /// When the broker crashed.
     crashes: Vec<Instant>,
@@ -119,6 +121,7 @@ impl Auditor {
         Self {
             messages: Vec::new(),
             taken: BTreeMap::new(),
+            ended_member: BTreeMap::new(),
             receivers,
             lossless,
             crashes: Vec::new(),
@@ -192,7 +195,8 @@ impl Auditor {
                 receiver.former.append(&mut receiver.subscriptions);
             }
             receiver.forget_session();
-            receiver.began = now;
+            let joined = std::mem::take(&mut receiver.joined).into_iter();
+            self.ended_member.extend(joined.map(|filter| (filter, now)));
         }
         Ok(())
     }
@@ -237,6 +241,9 @@ impl Auditor {
         identifier: Option<u32>,
     ) {
         let receiver = &mut self.receivers[client];
+        if filter.filter.starts_with("$share/") {
+            receiver.joined.insert(filter.filter.clone());
+        }
         for older in &mut receiver.subscriptions {
             if older.filter == filter.filter && older.left.is_none() {
                 older.leaving.get_or_insert(now);

@@ -127,7 +127,11 @@ impl World {
     /// Each message to a shared subscription has come to one member.
     fn check_groups(&mut self) {
         let mut faults = Vec::new();
-        self.required += self.auditor.check_shared(&mut faults);
+        let (required, in_spite) = self.auditor.check_shared(&mut faults);
+        self.required += required;
+        if let Some(storage) = &mut self.storage {
+            storage.tally.shared += in_spite;
+        }
         if let Some(first) = faults.first() {
             self.fail(format!("{first} ({} faults in all)", faults.len()));
         }

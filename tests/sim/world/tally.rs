@@ -30,6 +30,8 @@ tally! {
     /// Messages that clients of a listener with `durability_ack = none` believed to be accepted
     /// before a crash.
     weak,
+    /// Messages that had to come to a member of a shared subscription in spite of a crash.
+    shared,
     /// Crashes before the start was over.
     in_start,
     in_snapshot,
