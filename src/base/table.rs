@@ -65,8 +65,12 @@ impl<T> Table<T> {
 
     #[inline]
     pub fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
-        let number = *self.directory.get(self.cell(hash))?;
-        self.partitions.get(number as usize)?.find(hash, is_it)
+        let partition = match &*self.partitions {
+            // Nothing to choose, so nothing to wait for.
+            [only] => only,
+            all => all.get(*self.directory.get(self.cell(hash))? as usize)?,
+        };
+        partition.find(hash, is_it)
     }
 
     pub fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
