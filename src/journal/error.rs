@@ -20,6 +20,8 @@ pub enum Damage {
     NewerFormat { version: u16 },
     /// The segment belongs to another shard.
     OtherShard { found: u16 },
+    /// The segment's header is damaged: whatever it holds cannot be told from older blocks.
+    HeaderLost,
     /// The block here is damaged or missing although it had been reported durable.
     BlockLost,
     /// Segments before this one are missing, and no complete snapshot follows.
@@ -47,7 +49,8 @@ impl Damage {
     pub const fn is_healed_by_cut(self) -> bool {
         match self {
             Self::NewerFormat { .. } | Self::OtherShard { .. } | Self::SegmentsMissing => false,
-            Self::BlockLost
+            Self::HeaderLost
+            | Self::BlockLost
             | Self::MalformedRecord
             | Self::InconsistentRecord
             | Self::MessageLost => true,
@@ -77,6 +80,7 @@ impl fmt::Display for JournalError {
             Damage::OtherShard { found } => {
                 write!(formatter, "the segment was written by shard {found}")
             }
+            Damage::HeaderLost => formatter.write_str("the segment's header is damaged"),
             Damage::BlockLost => {
                 formatter.write_str("a block is damaged or missing that had been reported durable")
             }

@@ -10,7 +10,7 @@
 //! | offset | bytes | |
 //! | --- | --- | --- |
 //! | 0 | 8 | magic, `RINGWAYJ` |
-//! | 8 | 2 | format version, 2; version 1 knows no expiry of queued messages, and is read |
+//! | 8 | 2 | format version, 3; 2 knows no forwards to groups, 1 no expiry of queued messages |
 //! | 10 | 2 | shard |
 //! | 12 | 4 | segment number, from 1, never used again |
 //! | 16 | 4 | epoch: counts the starts of the process, from 1 |
@@ -64,8 +64,11 @@ pub(super) struct SegmentHeader {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum SegmentPage {
     Header(SegmentHeader),
-    /// Never written, torn, or left over from the file's earlier use.
+    /// Never written, or torn.
     Nothing,
+    /// No header, but a block behind it: the medium has changed what was there. A torn write cannot
+    /// look like that, as the header is in one sector: it leaves zeros, or an earlier header.
+    Garbled,
     Newer {
         version: u16,
     },
@@ -90,8 +93,11 @@ impl SegmentHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> SegmentPage {
-        if bytes.len() < PAGE_BYTES as usize || bytes[..8] != SEGMENT_MAGIC {
+        let Some((page, blocks)) = bytes.split_at_checked(PAGE_BYTES as usize) else {
             return SegmentPage::Nothing;
+        };
+        if page[..8] != SEGMENT_MAGIC {
+            return Self::none(page, blocks);
         }
         let version = u16_at(bytes, 8);
         if version > FORMAT_VERSION {
@@ -99,7 +105,7 @@ impl SegmentHeader {
         }
         let crc_at = SEGMENT_HEADER_BYTES - 4;
         if crc32c::crc32c(&bytes[..crc_at]) != u32_at(bytes, crc_at) {
-            return SegmentPage::Nothing;
+            return Self::none(page, blocks);
         }
         SegmentPage::Header(Self {
             shard: ShardId(u16_at(bytes, 10)),
@@ -110,6 +116,15 @@ impl SegmentHeader {
             first_block: u64_at(bytes, 32),
             previous_last_block: u64_at(bytes, 40),
         })
+    }
+
+    /// What a page without a header is.
+    fn none(page: &[u8], blocks: &[u8]) -> SegmentPage {
+        if blocks.starts_with(&BLOCK_MAGIC) && page.iter().any(|byte| *byte != 0) {
+            SegmentPage::Garbled
+        } else {
+            SegmentPage::Nothing
+        }
     }
 }
 

@@ -94,8 +94,14 @@ impl Recovery {
             .last()
             .is_some_and(|last| *last + 1 == segment);
         self.segments.push(segment);
-        let Some(mut blocks) = SegmentBlocks::new(self.shard, segment, bytes)? else {
-            return Ok(());
+        let mut blocks = match SegmentBlocks::new(self.shard, segment, bytes) {
+            Ok(Some(blocks)) => blocks,
+            Ok(None) => return Ok(()),
+            Err(error) if error.damage == Damage::HeaderLost => {
+                self.damage(segment, 0, error.damage);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         };
         self.enter(&blocks.header, follows);
         loop {

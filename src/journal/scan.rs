@@ -33,7 +33,7 @@ impl<'a> SegmentBlocks<'a> {
     /// `None`: nothing of this journal was written to the segment.
     ///
     /// # Errors
-    /// The segment was written by a newer version or by another shard.
+    /// The segment was written by a newer version or by another shard, or its header is damaged.
     pub fn new(
         shard: ShardId,
         segment: u32,
@@ -48,6 +48,7 @@ impl<'a> SegmentBlocks<'a> {
         let header = match SegmentHeader::decode(bytes) {
             SegmentPage::Newer { version } => return Err(error(Damage::NewerFormat { version })),
             SegmentPage::Nothing => return Ok(None),
+            SegmentPage::Garbled => return Err(error(Damage::HeaderLost)),
             SegmentPage::Header(header) => header,
         };
         if header.segment != segment {

@@ -6,7 +6,7 @@
 //! nothing else of the block is damaged: neither a record of the state nor the lengths by which
 //! the records follow each other.
 
-use super::error::JournalError;
+use super::error::{Damage, JournalError};
 use super::layout::BlockHeader;
 use super::place::Place;
 use super::record::{BODY_CRC_BYTES, RECORD_HEADER_BYTES, RecordKind, body_crc};
@@ -65,8 +65,11 @@ impl Survey {
     /// # Errors
     /// As [`super::Recovery::read`].
     pub fn read(&mut self, segment: u32, bytes: &[u8]) -> Result<(), JournalError> {
-        let Some(mut blocks) = SegmentBlocks::new(self.shard, segment, bytes)? else {
-            return Ok(());
+        let mut blocks = match SegmentBlocks::new(self.shard, segment, bytes) {
+            Ok(Some(blocks)) => blocks,
+            Ok(None) => return Ok(()),
+            Err(error) if error.damage == Damage::HeaderLost => return Ok(()),
+            Err(error) => return Err(error),
         };
         let epoch = blocks.header.epoch;
         let found = &mut self.found;

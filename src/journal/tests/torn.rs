@@ -80,6 +80,25 @@ fn recovery_names_the_block_that_is_garbled() {
     }
 }
 
+/// Also the only one that was written: what it holds must not be taken for nothing.
+#[test]
+fn recovery_notices_each_bit_of_a_header_that_changes() {
+    let mut history = History::new(4, 5000);
+    (0..3).for_each(|_| history.group());
+    let (segment, ..) = history.flush()[0];
+    let header_bits = 52 * 8;
+    for bit in 0..header_bits {
+        let mut disk = history.disk.clone();
+        disk.segments.get_mut(&segment).unwrap()[bit / 8] ^= 1 << (bit % 8);
+        let error = disk.recover().unwrap_err();
+        assert_eq!((error.segment, error.offset), (segment, 0), "bit {bit}");
+        let is_version = bit / 16 == 4;
+        let is_newer = matches!(error.damage, Damage::NewerFormat { .. });
+        let is_lost = error.damage == Damage::HeaderLost;
+        assert!(is_lost || (is_version && is_newer), "bit {bit}: {error}");
+    }
+}
+
 /// Over many segments with snapshots between: what is on the disk is the state at every batch, and
 /// segments are given back.
 #[test]
