@@ -9,7 +9,7 @@ use crate::config::problem::Problems;
 use crate::config::settings::{CoreSelection, Settings};
 use crate::node::data_dir::DataDir;
 use crate::runtime::{
-    JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, ServeSummary, Signals,
+    self, JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, ServeSummary, Signals,
     carry_out_rehoming, end_rehoming, pending_rehoming, random_seed, rehome, serve,
 };
 use clap::Args;
@@ -174,7 +174,8 @@ fn run(
     mut log: LogLines,
     signals: &mut Signals,
 ) -> Result<Option<ServeSummary>, StartError> {
-    let core_count = core_count(&settings.node.cores);
+    // Nothing stored is moved for cores that there are not.
+    let core_count = runtime::core_count(&settings.node.cores)?;
     let (path, limits) = (settings.node.data_dir.clone(), settings.limits.clone());
     let opened = signals.unless_stopped(move || open_data_dir(&path, &limits, core_count))?;
     let Some(data_dir) = opened.transpose()? else {

@@ -39,6 +39,6 @@ pub use disk::{
 pub use error::ServeError;
 pub use executor::Tasks;
 pub use serve::{
-    CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, random_seed, serve,
+    CoreSummary, ListenerOptions, Ready, ServeOptions, ServeSummary, core_count, random_seed, serve,
 };
 pub use signal::Signals;

@@ -341,6 +341,15 @@ fn make_bells(cores: usize) -> Result<Vec<Arc<Bell>>, ServeError> {
         })
 }
 
+/// How many cores a selection means on this machine.
+///
+/// # Errors
+/// The process may not use as many CPUs, or not these.
+pub fn core_count(selection: &CoreSelection) -> Result<u16, ServeError> {
+    let cpus = cpu::choose(selection)?;
+    Ok(u16::try_from(cpus.len()).unwrap_or(CoreSelection::COUNT_MAX))
+}
+
 /// A number that no two starts share.
 ///
 /// # Errors

@@ -163,6 +163,28 @@ fn what_is_stored_moves_to_another_number_of_cores() {
     fs::remove_dir_all(&data_dir).unwrap();
 }
 
+/// A start that cannot have its cores leaves what is stored as it is.
+#[test]
+fn too_many_cores_are_refused_before_anything_moves() {
+    let data_dir = scratch_dir("too-many");
+    let mut broker = Broker::start_on(&data_dir, 1, SMALL_FILES);
+    fill(&broker, 1);
+    assert_eq!(broker.stop().code(), Some(0));
+    let shards = || data_dir.join("shard-01").exists();
+    assert!(!shards());
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["serve", "--cores", "128", "--listen", "tcp://127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(&data_dir)
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("128 cores were asked for"), "{said}");
+    assert!(!said.contains("moving") && !shards(), "{said}");
+    fs::remove_dir_all(&data_dir).unwrap();
+}
+
 #[test]
 fn newer_format_is_refused() {
     let data_dir = scratch_dir("newer");
