@@ -26,6 +26,8 @@ pub struct Recovery {
     epoch: Option<Epoch>,
     held: Vec<Held>,
     segments: Vec<u32>,
+    /// Nothing was written to the last of them.
+    last_is_unwritten: bool,
     /// Of all payloads.
     bytes: u64,
     spared: SparedBlocks,
@@ -74,6 +76,7 @@ impl Recovery {
             epoch: None,
             held: Vec::new(),
             segments: Vec::new(),
+            last_is_unwritten: false,
             bytes: 0,
         }
     }
@@ -96,7 +99,10 @@ impl Recovery {
         self.segments.push(segment);
         let mut blocks = match SegmentBlocks::new(self.shard, segment, bytes) {
             Ok(Some(blocks)) => blocks,
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                self.last_is_unwritten = true;
+                return Ok(());
+            }
             Err(error) if error.damage == Damage::HeaderLost => {
                 self.damage(segment, 0, error.damage);
                 return Ok(());
@@ -104,6 +110,7 @@ impl Recovery {
             Err(error) => return Err(error),
         };
         self.enter(&blocks.header, follows);
+        self.last_is_unwritten = false;
         loop {
             let spared = &self.spared;
             let Some(block) = blocks.next_or(|block| spared.contains(segment, block.offset)) else {
@@ -127,13 +134,20 @@ impl Recovery {
         } else {
             (header.previous_epoch, header.previous_last_block)
         };
-        let begins_epoch = is_same || header.first_block == 1;
+        // The segments with which the epoch begins may be there and torn away as a whole. Whether
+        // anything in them was durable is known to the blocks that follow.
+        let is_torn = !is_same && follows && self.last_is_unwritten;
+        let begins_epoch = is_same || header.first_block == 1 || is_torn;
         if last != expected || !begins_epoch {
             self.damage(header.segment, 0, Damage::SegmentsMissing);
         }
         self.epoch = Some(Epoch {
             number: header.epoch,
-            last_block: header.first_block.saturating_sub(1),
+            last_block: if is_torn {
+                0
+            } else {
+                header.first_block.saturating_sub(1)
+            },
             cut_at: None,
         });
     }

@@ -99,6 +99,29 @@ fn recovery_notices_each_bit_of_a_header_that_changes() {
     }
 }
 
+/// What a run wrote first may be torn away as a whole, its segment's header with it, while later
+/// segments came to the medium: that is no damage unless later blocks know that it was durable.
+#[test]
+fn first_segment_of_a_run_may_be_torn_away_unless_it_was_durable() {
+    for is_durable in [false, true] {
+        let mut history = History::new(5, 60_000);
+        let before = history.state.clone();
+        if is_durable {
+            history.group();
+            history.flush();
+        }
+        (0..200).for_each(|_| history.group());
+        let blocks = history.flush();
+        assert!(blocks.iter().any(|(segment, ..)| *segment == 2));
+        history.disk.segments.get_mut(&1).unwrap().fill(0);
+        history.disk.segments.retain(|segment, _| *segment <= 2);
+        match history.disk.recover() {
+            Ok(recovered) => assert!(!is_durable && recovered.state == before),
+            Err(error) => assert!(is_durable && error.damage == Damage::BlockLost, "{error}"),
+        }
+    }
+}
+
 /// Over many segments with snapshots between: what is on the disk is the state at every batch, and
 /// segments are given back.
 #[test]
