@@ -6,7 +6,7 @@ use super::{ready, sources};
 use crate::config::limits::Limits;
 use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
-use crate::config::settings::{CoreSelection, Settings};
+use crate::config::settings::Settings;
 use crate::node::data_dir::DataDir;
 use crate::runtime::{
     self, JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, ServeSummary, Signals,
@@ -153,18 +153,6 @@ fn settings(arguments: &ServeArguments, mut sources: Sources) -> Result<Settings
             Err(problems)
         }
     }
-}
-
-/// The number of shards that a selection gives on this machine.
-pub(super) fn core_count(cores: &CoreSelection) -> u16 {
-    let count = match cores {
-        CoreSelection::Auto => core_affinity::get_core_ids().map_or(1, |ids| ids.len()),
-        CoreSelection::Count(count) => usize::from(*count),
-        CoreSelection::List(ids) => ids.len(),
-    };
-    u16::try_from(count).map_or(CoreSelection::COUNT_MAX, |count| {
-        count.clamp(1, CoreSelection::COUNT_MAX)
-    })
 }
 
 /// Runs the broker until it is told to stop; `None`: before it was ready. Whatever is still at

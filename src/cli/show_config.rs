@@ -1,10 +1,10 @@
 //! `ringway config`.
 
 use super::exit::{DONE, print, refused};
-use super::serve::core_count;
 use super::sources;
 use crate::config::load::load;
 use crate::config::memory::{memory_sum, show};
+use crate::config::settings::CoreSelection;
 use crate::config::show::to_toml;
 use clap::Args;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(super) fn main(arguments: &ConfigArguments) -> ExitCode {
     };
     match load(&sources) {
         Ok(settings) => {
-            let core_count = core_count(&settings.node.cores);
+            let core_count = cores_asked_for(&settings.node.cores);
             let memory = show(&memory_sum(&settings, core_count), core_count);
             print(format_args!(
                 "{}\n{}",
@@ -39,4 +39,16 @@ pub(super) fn main(arguments: &ConfigArguments) -> ExitCode {
         }
         Err(problems) => refused(problems),
     }
+}
+
+/// Also those that this machine does not have: the configuration may be another one's.
+fn cores_asked_for(cores: &CoreSelection) -> u16 {
+    let count = match cores {
+        CoreSelection::Auto => core_affinity::get_core_ids().map_or(1, |ids| ids.len()),
+        CoreSelection::Count(count) => usize::from(*count),
+        CoreSelection::List(ids) => ids.len(),
+    };
+    u16::try_from(count).map_or(CoreSelection::COUNT_MAX, |count| {
+        count.clamp(1, CoreSelection::COUNT_MAX)
+    })
 }

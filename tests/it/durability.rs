@@ -90,6 +90,20 @@ fn journal(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// What a start says that must fail.
+fn refused_start(data_dir: &Path, cores: usize) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["serve", "--listen", "tcp://127.0.0.1:0", "--cores"])
+        .arg(cores.to_string())
+        .arg("--data-dir")
+        .arg(data_dir)
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -172,14 +186,7 @@ fn too_many_cores_are_refused_before_anything_moves() {
     assert_eq!(broker.stop().code(), Some(0));
     let shards = || data_dir.join("shard-01").exists();
     assert!(!shards());
-    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
-        .args(["serve", "--cores", "128", "--listen", "tcp://127.0.0.1:0"])
-        .arg("--data-dir")
-        .arg(&data_dir)
-        .output()
-        .unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let said = refused_start(&data_dir, 128);
     assert!(said.contains("128 cores were asked for"), "{said}");
     assert!(!said.contains("moving") && !shards(), "{said}");
     fs::remove_dir_all(&data_dir).unwrap();
@@ -196,14 +203,7 @@ fn newer_format_is_refused() {
     // The format version stands behind the magic.
     bytes[8] = 99;
     fs::write(&path, &bytes).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
-        .args(["serve", "--cores", "1", "--listen", "tcp://127.0.0.1:0"])
-        .arg("--data-dir")
-        .arg(&data_dir)
-        .output()
-        .unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let said = refused_start(&data_dir, 1);
     assert!(said.contains("format version 99 is newer"), "{said}");
     fs::remove_dir_all(&data_dir).unwrap();
 }
