@@ -280,7 +280,7 @@ impl Loading {
                 continue;
             };
             let settings = &mut listener.settings;
-            if settings.bind.port != 0 && known.contains(&settings.bind) {
+            if known.iter().any(|bind| settings.bind.collides_with(bind)) {
                 let what = format!("{} is listened on already", settings.bind);
                 self.problems.add(bind_place, "listener.bind", what);
             }

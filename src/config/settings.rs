@@ -1,6 +1,6 @@
 //! The validated settings of one broker process: what the program starts with.
 
-use super::address::ListenAddress;
+use super::address::{ListenAddress, Scheme};
 use super::limits::{Limits, ListenerLimits};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,7 +70,48 @@ pub struct ListenerSettings {
     pub allow_anonymous: bool,
     /// Connections that the kernel holds until they are accepted.
     pub backlog: u32,
+    /// There exactly where `bind` says `tls://`.
+    pub tls: Option<TlsSettings>,
     pub limits: ListenerLimits,
+}
+
+/// What a `tls://` listener shows and demands. The files are PEM; nobody has looked into them here.
+/// Relative paths start at the working directory of the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsSettings {
+    /// The certificate chain, the listener's own first.
+    pub cert: PathBuf,
+    /// The private key of the first certificate.
+    pub key: PathBuf,
+    /// Who signs the clients' certificates; `None`: clients are not asked for one.
+    pub client_ca: Option<PathBuf>,
+    /// Which of the clients' certificates are no longer good.
+    pub crl: Option<PathBuf>,
+    /// Whether a client without a certificate is sent away.
+    pub require_client_cert: bool,
+    pub min_version: TlsVersion,
+}
+
+/// The oldest version of the protocol that a listener speaks; it speaks all later ones as well.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+impl TlsSettings {
+    /// Serves everybody who speaks 1.2 or later; many devices in the field know nothing newer.
+    #[must_use]
+    pub const fn new(cert: PathBuf, key: PathBuf) -> Self {
+        Self {
+            cert,
+            key,
+            client_ca: None,
+            crl: None,
+            require_client_cert: false,
+            min_version: TlsVersion::V1_2,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +148,7 @@ impl Default for Settings {
                 shutdown_timeout: Duration::from_secs(10),
             },
             listeners: vec![ListenerSettings::on(ListenAddress {
+                scheme: Scheme::Tcp,
                 host: "127.0.0.1".to_owned(),
                 port: 1883,
             })],
@@ -129,7 +171,7 @@ impl ListenerSettings {
     /// What Linux allows by default (`net.core.somaxconn`); the kernel cuts what is more.
     pub const BACKLOG: u32 = 4096;
 
-    /// A listener with nothing but its address: anonymous only where no other machine comes in.
+    /// A `tcp://` listener with nothing but its address: anonymous only where no other machine comes in.
     #[must_use]
     pub fn on(bind: ListenAddress) -> Self {
         Self {
@@ -137,6 +179,7 @@ impl ListenerSettings {
             bind,
             max_connections: Self::MAX_CONNECTIONS,
             backlog: Self::BACKLOG,
+            tls: None,
             limits: ListenerLimits::DEFAULT,
         }
     }

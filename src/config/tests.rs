@@ -275,13 +275,13 @@ fn listener_problems_are_said() {
         ],
     );
     check(
-        "[[listener]]\nbacklog = 0\n\n[[listener]]\nbind = \"tls://127.0.0.1:8883\"\n",
+        "[[listener]]\nbacklog = 0\n\n[[listener]]\nbind = \"ssl://127.0.0.1:8883\"\n",
         &[
             "r.toml:1:1: listener.bind: missing, write for example bind = \
              \"tcp://127.0.0.1:1883\"",
             "r.toml:2:11: listener.backlog: must be a number from 1 to 65535, is 0",
-            "r.toml:5:8: listener.bind: only tcp://HOST:PORT is supported, is \
-             \"tls://127.0.0.1:8883\"",
+            "r.toml:5:8: listener.bind: only tcp://HOST:PORT and tls://HOST:PORT are supported, is \
+             \"ssl://127.0.0.1:8883\"",
         ],
     );
     check(
@@ -414,8 +414,8 @@ fn problems_from_outside_name_the_flag_or_variable() {
         "--set listener.bind=x: listener.bind: listeners are set in a file or by --listen URL",
         "--cores: node.cores: must be \"auto\", a number of cores 1 to 128, or CPU ids such as \
          \"0,2-5\", is \"none\"",
-        "--listen ws://localhost:1: listener.bind: only tcp://HOST:PORT is supported, is \
-         \"ws://localhost:1\"",
+        "--listen ws://localhost:1: listener.bind: only tcp://HOST:PORT and tls://HOST:PORT are \
+         supported, is \"ws://localhost:1\"",
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.backlog: must be a number from 1 to \
          65535, is \"0\"",
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.tls: unknown key, known in this \

@@ -262,10 +262,12 @@ impl AddressStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::address::Scheme;
     use std::net::TcpStream;
 
     fn loopback(port: u16) -> ListenAddress {
         ListenAddress {
+            scheme: Scheme::Tcp,
             host: "127.0.0.1".to_owned(),
             port,
         }
@@ -330,6 +332,7 @@ mod tests {
     #[test]
     fn name_with_two_families_gets_one_port() {
         let address = ListenAddress {
+            scheme: Scheme::Tcp,
             host: "localhost".to_owned(),
             port: 0,
         };
@@ -345,6 +348,7 @@ mod tests {
     #[test]
     fn foreign_address_is_told() {
         let remote = ListenAddress {
+            scheme: Scheme::Tcp,
             host: "192.0.2.1".to_owned(),
             port: 0,
         };

@@ -65,7 +65,8 @@ pub struct ServeOptions {
 /// What the broker serves on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ready {
-    /// With real ports, `tcp://ADDRESS:PORT`, in the order of the configuration.
+    /// With real ports, `tcp://ADDRESS:PORT` or `tls://ADDRESS:PORT`, in the order of the
+    /// configuration.
     pub urls: Vec<String>,
     pub addresses: Vec<SocketAddr>,
     pub core_count: usize,
@@ -132,6 +133,8 @@ pub(super) struct Plan {
     /// By core.
     sockets: Vec<Vec<ListenSocket>>,
     addresses: Vec<SocketAddr>,
+    /// Of the addresses.
+    urls: Vec<String>,
     /// Entries of each ring's table of direct descriptors, and rings of each core.
     pub(super) slots: u32,
     pub(super) rings_max: usize,
@@ -149,7 +152,7 @@ impl Plan {
         let shard_count = u16::try_from(cpus.len()).unwrap_or(u16::MAX);
         let limits = options.limits.for_shard_count(shard_count);
         let descriptors = plan_descriptors(options, &limits, cpus.len())?;
-        let (sockets, addresses) = open_listeners(&options.listeners, cpus.len())?;
+        let opened = open_listeners(&options.listeners, cpus.len())?;
         let bells = make_bells(cpus.len())?;
         Ok(Self {
             clock: Clock::start(),
@@ -161,8 +164,9 @@ impl Plan {
                 .collect(),
             cpus,
             bells,
-            sockets,
-            addresses,
+            sockets: opened.by_core,
+            addresses: opened.addresses,
+            urls: opened.urls,
             slots: descriptors.table,
             rings_max: descriptors.rings,
             limits,
@@ -175,11 +179,7 @@ impl Plan {
 
     fn ready(&self) -> Ready {
         Ready {
-            urls: self
-                .addresses
-                .iter()
-                .map(|address| format!("tcp://{address}"))
-                .collect(),
+            urls: self.urls.clone(),
             addresses: self.addresses.clone(),
             core_count: self.cpus.len(),
             pid: std::process::id(),
@@ -310,25 +310,34 @@ fn plan_descriptors(
     Ok(plan)
 }
 
+/// All listeners, opened.
+struct Opened {
+    by_core: Vec<Vec<ListenSocket>>,
+    addresses: Vec<SocketAddr>,
+    urls: Vec<String>,
+}
+
 /// Opens all listeners; gives each core its sockets.
-#[allow(clippy::type_complexity, reason = "sockets by core, and all addresses")]
-fn open_listeners(
-    listeners: &[ListenerOptions],
-    cores: usize,
-) -> Result<(Vec<Vec<ListenSocket>>, Vec<SocketAddr>), ServeError> {
-    let mut by_core: Vec<Vec<ListenSocket>> = (0..cores).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
+fn open_listeners(listeners: &[ListenerOptions], cores: usize) -> Result<Opened, ServeError> {
+    let mut all = Opened {
+        by_core: (0..cores).map(|_| Vec::new()).collect(),
+        addresses: Vec::new(),
+        urls: Vec::new(),
+    };
     for (position, options) in (0u16..).zip(listeners) {
         let open = listen::open(&options.address, options.backlog, cores)?;
-        addresses.extend(open.addresses);
-        for (core, sockets) in by_core.iter_mut().zip(open.sockets) {
+        let scheme = options.address.scheme.name();
+        let urls = open.addresses.iter().map(|it| format!("{scheme}://{it}"));
+        all.urls.extend(urls);
+        all.addresses.extend(open.addresses);
+        for (core, sockets) in all.by_core.iter_mut().zip(open.sockets) {
             core.extend(sockets.into_iter().map(|socket| ListenSocket {
                 socket,
                 listener: position,
             }));
         }
     }
-    Ok((by_core, addresses))
+    Ok(all)
 }
 
 fn make_bells(cores: usize) -> Result<Vec<Arc<Bell>>, ServeError> {
@@ -471,4 +480,27 @@ fn recover(
     })?;
     disk.await_keeper(&mut shard);
     Ok((shard, Some(disk), recovered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_say_what_each_listener_speaks() {
+        let urls = ["tls://127.0.0.1:0", "tcp://127.0.0.1:0"];
+        let listeners = urls.map(|url| ListenerOptions {
+            address: ListenAddress::parse(url).unwrap(),
+            backlog: 8,
+            max_connections: 1,
+        });
+        let opened = open_listeners(&listeners, 1).unwrap();
+        let ports: Vec<u16> = opened.addresses.iter().map(SocketAddr::port).collect();
+        let [tls, tcp] = ports[..] else {
+            panic!("{ports:?}");
+        };
+        let expected = ["tls", "tcp"].into_iter().zip([tls, tcp]);
+        let expected = expected.map(|(scheme, port)| format!("{scheme}://127.0.0.1:{port}"));
+        assert_eq!(opened.urls, expected.collect::<Vec<_>>());
+    }
 }

@@ -5,7 +5,7 @@ use super::PATIENCE;
 use super::client::{Client, connect};
 use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
-use crate::config::address::ListenAddress;
+use crate::config::address::{ListenAddress, Scheme};
 use crate::config::limits::Limits;
 use crate::metrics::Counters;
 use crate::runtime::NetCounters;
@@ -35,6 +35,7 @@ struct OneCore {
 /// One core on a thread of its own; `spawn` puts tasks beside it.
 fn start(spin_time: Duration, spawn: impl FnOnce(&Tasks) + Send + 'static) -> OneCore {
     let address = ListenAddress {
+        scheme: Scheme::Tcp,
         host: "127.0.0.1".to_owned(),
         port: 0,
     };

@@ -11,7 +11,7 @@ use super::serve::Plan;
 use super::signal::Signals;
 use super::{ListenerOptions, Ready, ServeError, ServeOptions, ServeSummary};
 use crate::base::hash::HomeKey;
-use crate::config::address::ListenAddress;
+use crate::config::address::{ListenAddress, Scheme};
 use crate::config::limits::Limits;
 use crate::config::settings::CoreSelection;
 use client::Client;
@@ -31,6 +31,7 @@ fn options(cores: u16) -> ServeOptions {
     ServeOptions {
         listeners: vec![ListenerOptions {
             address: ListenAddress {
+                scheme: Scheme::Tcp,
                 host: "127.0.0.1".to_owned(),
                 port: 0,
             },
