@@ -4,11 +4,12 @@
 //! the list of listeners is replaced as a whole by each layer that has one. A value that a later
 //! layer replaces is validated all the same.
 
-use super::key::{KEYS, Key, LISTENER, LISTENER_KEYS, SECTIONS};
+use super::key::{KEYS, Key, LISTENER, SECTIONS};
+use super::listener::{self, Listener};
 use super::problem::{Place, Problem, Problems, printable};
 use super::quantity;
 use super::raw::{Raw, accept, described, raw};
-use super::settings::{ListenerSettings, Settings};
+use super::settings::Settings;
 use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -92,14 +93,6 @@ pub fn load(sources: &Sources) -> Result<Settings, Problems> {
     loading.finish()
 }
 
-/// A listener as far as it is known, and where its parts were written.
-struct Listener {
-    settings: ListenerSettings,
-    place: Place,
-    bind: Option<Place>,
-    allow_anonymous: Option<Place>,
-}
-
 struct Loading {
     settings: Settings,
     /// Of the last layer that has any.
@@ -144,8 +137,9 @@ impl Loading {
             }
             DeValue::Array(listeners) if section == LISTENER => {
                 self.listeners.clear();
-                for listener in listeners {
-                    self.listener(file, listener);
+                for entry in listeners {
+                    let listener = Listener::from_entry(file, entry, &mut self.problems);
+                    self.listeners.extend(listener);
                 }
                 if listeners.is_empty() {
                     let what = "must have at least one [[listener]]";
@@ -193,32 +187,6 @@ impl Loading {
         }
     }
 
-    fn listener(&mut self, file: &FileText, entry: &Spanned<DeValue<'_>>) {
-        let place = place_in(file, entry);
-        let DeValue::Table(table) = entry.get_ref() else {
-            let what = "must be a list, each entry under [[listener]]";
-            return self.problems.add(&place, LISTENER, what);
-        };
-        let mut listener = Listener::new(place);
-        let mut bind_written = false;
-        for (name, value) in table {
-            bind_written |= name.get_ref() == "bind";
-            let Some(key) = find(LISTENER_KEYS, LISTENER, name.get_ref()) else {
-                let full_name = format!("{LISTENER}.{}", printable(name.get_ref()));
-                let what = unknown(LISTENER_KEYS, LISTENER);
-                self.problems.add(&place_in(file, name), full_name, what);
-                continue;
-            };
-            let place = place_in(file, value);
-            listener.put(key, &raw(value.get_ref()), &place, &mut self.problems);
-        }
-        if !bind_written {
-            let what = "missing, write for example bind = \"tcp://127.0.0.1:1883\"";
-            self.problems.add(&listener.place, "listener.bind", what);
-        }
-        self.listeners.push(listener);
-    }
-
     fn value_from_outside(&mut self, value: &Override) {
         let place = Place::Outside(value.name.clone());
         let (section, name) = value.key.split_once('.').unwrap_or((&value.key, ""));
@@ -240,27 +208,14 @@ impl Loading {
             self.listeners.clear();
         }
         for url in urls {
-            let place = Place::Outside(format!("--listen {}", printable(url)));
-            let (bind, query) = url.split_once('?').unwrap_or((url, ""));
-            let mut listener = Listener::new(place.clone());
-            let pairs = query.split('&').filter(|pair| !pair.is_empty());
-            let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-            for (name, value) in std::iter::once(("bind", bind)).chain(pairs) {
-                let Some(key) = find(LISTENER_KEYS, LISTENER, name) else {
-                    let full_name = format!("{LISTENER}.{}", printable(name));
-                    let what = unknown(LISTENER_KEYS, LISTENER);
-                    self.problems.add(&place, full_name, what);
-                    continue;
-                };
-                listener.put(key, &Raw::Untyped(value), &place, &mut self.problems);
-            }
-            self.listeners.push(listener);
+            self.listeners
+                .push(Listener::from_url(url, &mut self.problems));
         }
     }
 
     fn finish(mut self) -> Result<Settings, Problems> {
         if !self.listeners.is_empty() {
-            self.check_listeners();
+            listener::check(&mut self.listeners, &mut self.problems);
             let settings = self.listeners.drain(..).map(|listener| listener.settings);
             self.settings.listeners = settings.collect();
         }
@@ -270,37 +225,6 @@ impl Loading {
             Ok(self.settings)
         } else {
             Err(self.problems)
-        }
-    }
-
-    fn check_listeners(&mut self) {
-        let mut known = Vec::new();
-        for listener in &mut self.listeners {
-            let Some(bind_place) = &listener.bind else {
-                continue;
-            };
-            let settings = &mut listener.settings;
-            if known.iter().any(|bind| settings.bind.collides_with(bind)) {
-                let what = format!("{} is listened on already", settings.bind);
-                self.problems.add(bind_place, "listener.bind", what);
-            }
-            known.push(settings.bind.clone());
-            match &listener.allow_anonymous {
-                None if settings.bind.is_loopback() => settings.allow_anonymous = true,
-                Some(_) if settings.allow_anonymous => {}
-                None => {
-                    let what = "other machines can reach this address and there is no \
-                        authentication yet: write allow_anonymous = true on this listener \
-                        (?allow_anonymous=true behind a --listen URL) to let everybody in, or \
-                        bind 127.0.0.1";
-                    self.problems.add(bind_place, "listener.bind", what);
-                }
-                Some(place) => {
-                    let what = "nobody could connect, as there is no authentication yet: must be \
-                        true, or left out on a loopback address";
-                    self.problems.add(place, "listener.allow_anonymous", what);
-                }
-            }
         }
     }
 
@@ -359,42 +283,16 @@ impl Loading {
     }
 }
 
-impl Listener {
-    fn new(place: Place) -> Self {
-        let mut settings = Settings::default().listeners.swap_remove(0);
-        settings.allow_anonymous = false;
-        Self {
-            settings,
-            place,
-            bind: None,
-            allow_anonymous: None,
-        }
-    }
-
-    fn put(
-        &mut self,
-        key: &Key<ListenerSettings>,
-        raw: &Raw<'_>,
-        place: &Place,
-        problems: &mut Problems,
-    ) {
-        if let Err(what) = accept(key, raw, &mut self.settings) {
-            return problems.add(place, key.full_name(), what);
-        }
-        match key.name {
-            "bind" => self.bind = Some(place.clone()),
-            "allow_anonymous" => self.allow_anonymous = Some(place.clone()),
-            _ => {}
-        }
-    }
-}
-
-fn find<T>(keys: &'static [Key<T>], section: &str, name: &str) -> Option<&'static Key<T>> {
+pub(super) fn find<T>(
+    keys: &'static [Key<T>],
+    section: &str,
+    name: &str,
+) -> Option<&'static Key<T>> {
     keys.iter()
         .find(|key| key.section == section && key.name == name)
 }
 
-fn unknown<T>(keys: &[Key<T>], section: &str) -> String {
+pub(super) fn unknown<T>(keys: &[Key<T>], section: &str) -> String {
     let names = keys.iter().filter(|key| key.section == section);
     let names: Vec<&str> = names.map(|key| key.name).collect();
     format!(
@@ -403,7 +301,7 @@ fn unknown<T>(keys: &[Key<T>], section: &str) -> String {
     )
 }
 
-fn place_in<T>(file: &FileText, spanned: &Spanned<T>) -> Place {
+pub(super) fn place_in<T>(file: &FileText, spanned: &Spanned<T>) -> Place {
     Place::in_text(&file.name, &file.text, spanned.span().start)
 }
 

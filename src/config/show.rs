@@ -1,6 +1,7 @@
 //! Settings as a configuration file: the same text configures the same broker.
 
-use super::key::{KEYS, Key, LISTENER, LISTENER_KEYS, SECTIONS};
+use super::key::{KEYS, Key, LISTENER, SECTIONS};
+use super::listener_key::LISTENER_KEYS;
 use super::settings::Settings;
 use std::fmt::Write;
 

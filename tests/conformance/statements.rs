@@ -11,7 +11,8 @@
 //! comment of the function. `differences.txt` has the same form, but its statements are words.
 
 use crate::conversations;
-use ringway::config::key::{KEYS, LISTENER_KEYS};
+use ringway::config::key::KEYS;
+use ringway::config::listener_key::LISTENER_KEYS;
 use std::collections::BTreeSet;
 use std::path::Path;
 
