@@ -33,10 +33,12 @@ pub(super) struct ServeArguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Listen on tcp://HOST:PORT instead of the configured listeners; may be repeated
+    /// Listen on tcp://HOST:PORT or tls://HOST:PORT instead of the configured listeners; may be
+    /// repeated
     ///
     /// Port 0 takes a free one. A listener's other keys may follow, for example
-    /// tcp://0.0.0.0:1883?allow_anonymous=true
+    /// tcp://0.0.0.0:1883?allow_anonymous=true or
+    /// tls://127.0.0.1:8883?tls.cert=chain.pem&tls.key=key.pem
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
 

@@ -4,7 +4,7 @@
 use super::limits::{DurabilityAck, QueueFullPolicy, Redirect, SharedStrategy};
 use super::quantity::{self, Unit};
 use super::settings::{CoreSelection, LogFormat, LogLevel, Settings};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One key of a section; `T` is what its value is written into.
@@ -39,11 +39,21 @@ pub enum Value<T> {
         put: fn(&mut T, &str) -> Result<(), &'static str>,
         of: fn(&T) -> String,
     },
+    /// Of a file or a directory, in UTF-8.
+    Path {
+        allowed: &'static str,
+        put: fn(&mut T, PathBuf),
+        /// `None`: left out.
+        of: fn(&T) -> Option<&Path>,
+    },
 }
 
 /// The section whose entries are a list; its keys are
 /// [`super::listener_key::LISTENER_KEYS`].
 pub const LISTENER: &str = "listener";
+
+/// The part of a listener whose keys are [`super::listener_key::TLS_KEYS`].
+pub const LISTENER_TLS: &str = "listener.tls";
 
 pub const SECTIONS: &[&str] = &[
     "node",
@@ -206,17 +216,10 @@ pub static KEYS: &[Key<Settings>] = &[
         section: "node",
         name: "data_dir",
         meaning: "the directory that belongs to this broker; one process at a time",
-        value: Value::Text {
+        value: Value::Path {
             allowed: "must be a path",
-            integer_too: false,
-            put: |settings, text| {
-                if text.is_empty() || text.contains('\0') {
-                    return Err("");
-                }
-                settings.node.data_dir = PathBuf::from(text);
-                Ok(())
-            },
-            of: |settings| settings.node.data_dir.display().to_string(),
+            put: |settings, path| settings.node.data_dir = path,
+            of: |settings| Some(&settings.node.data_dir),
         },
     },
     micros!(
@@ -675,14 +678,14 @@ impl<T> Key<T> {
                 }
             }
             Value::Switch { .. } => "must be true or false".to_owned(),
-            Value::Text { allowed, .. } => (*allowed).to_owned(),
+            Value::Text { allowed, .. } | Value::Path { allowed, .. } => (*allowed).to_owned(),
         }
     }
 
-    /// The value as TOML.
+    /// The value as TOML; `None`: it is left out.
     #[must_use]
-    pub fn show(&self, target: &T) -> String {
-        match &self.value {
+    pub fn show(&self, target: &T) -> Option<String> {
+        let text = match &self.value {
             Value::Number { unit, of, .. } => {
                 let shown = quantity::show(of(target), *unit);
                 let plain = shown.bytes().all(|byte| byte.is_ascii_digit());
@@ -690,6 +693,11 @@ impl<T> Key<T> {
             }
             Value::Switch { of, .. } => of(target).to_string(),
             Value::Text { of, .. } => toml::Value::String(of(target)).to_string(),
-        }
+            Value::Path { of, .. } => {
+                let path = of(target)?.display().to_string();
+                toml::Value::String(path).to_string()
+            }
+        };
+        Some(text)
     }
 }

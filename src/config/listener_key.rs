@@ -1,18 +1,18 @@
-//! The keys of a listener.
+//! The keys of a listener, and those of its part `tls`.
 
 use super::address::ListenAddress;
-use super::key::{Key, LISTENER, Value, narrow};
+use super::key::{Key, LISTENER, LISTENER_TLS, Value, narrow};
 use super::limits::DurabilityAck;
 use super::quantity::Unit;
-use super::settings::ListenerSettings;
+use super::settings::{ListenerSettings, TlsSettings, TlsVersion};
 
 pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
     Key {
         section: LISTENER,
         name: "bind",
-        meaning: "where to listen, tcp://HOST:PORT; port 0 takes a free one",
+        meaning: "where to listen, tcp://HOST:PORT or tls://HOST:PORT; port 0 takes a free one",
         value: Value::Text {
-            allowed: "must be tcp://HOST:PORT",
+            allowed: "must be tcp://HOST:PORT or tls://HOST:PORT",
             integer_too: false,
             put: |listener, url| {
                 listener.bind = ListenAddress::parse(url)?;
@@ -118,6 +118,82 @@ pub static LISTENER_KEYS: &[Key<ListenerSettings>] = &[
                 Ok(())
             },
             of: |listener| listener.limits.mount_point.clone(),
+        },
+    },
+];
+
+/// What a key for a file that need not be there takes.
+const PATH_OR_NONE: &str = "must be the path of a PEM file, or left out";
+
+pub static TLS_KEYS: &[Key<TlsSettings>] = &[
+    Key {
+        section: LISTENER_TLS,
+        name: "cert",
+        meaning: "PEM file: the certificate chain, the listener's own first",
+        value: Value::Path {
+            allowed: "must be the path of a PEM file",
+            put: |tls, path| tls.cert = path,
+            of: |tls| Some(&tls.cert),
+        },
+    },
+    Key {
+        section: LISTENER_TLS,
+        name: "key",
+        meaning: "PEM file: the private key of the first certificate",
+        value: Value::Path {
+            allowed: "must be the path of a PEM file",
+            put: |tls, path| tls.key = path,
+            of: |tls| Some(&tls.key),
+        },
+    },
+    Key {
+        section: LISTENER_TLS,
+        name: "client_ca",
+        meaning: "PEM file: who signs the clients' certificates; left out: none are asked for",
+        value: Value::Path {
+            allowed: PATH_OR_NONE,
+            put: |tls, path| tls.client_ca = Some(path),
+            of: |tls| tls.client_ca.as_deref(),
+        },
+    },
+    Key {
+        section: LISTENER_TLS,
+        name: "crl",
+        meaning: "PEM file: clients' certificates that are revoked; left out: none are",
+        value: Value::Path {
+            allowed: PATH_OR_NONE,
+            put: |tls, path| tls.crl = Some(path),
+            of: |tls| tls.crl.as_deref(),
+        },
+    },
+    Key {
+        section: LISTENER_TLS,
+        name: "require_client_cert",
+        meaning: "send away clients without a certificate",
+        value: Value::Switch {
+            put: |tls, on| tls.require_client_cert = on,
+            of: |tls| tls.require_client_cert,
+        },
+    },
+    Key {
+        section: LISTENER_TLS,
+        name: "min_version",
+        meaning: "oldest version of TLS that is spoken: 1.2 or 1.3",
+        value: Value::Text {
+            allowed: "must be \"1.2\" or \"1.3\"",
+            integer_too: false,
+            put: |tls, text| {
+                tls.min_version = match text {
+                    "1.2" => TlsVersion::V1_2,
+                    "1.3" => TlsVersion::V1_3,
+                    _ => return Err(""),
+                };
+                Ok(())
+            },
+            of: |tls| match tls.min_version {
+                TlsVersion::V1_2 => "1.2".to_owned(),
+                TlsVersion::V1_3 => "1.3".to_owned(),
+            },
         },
     },
 ];

@@ -2,8 +2,8 @@
 //!
 //! Pure: the texts of the files, the environment and the flags come in as data ([`load::Sources`]),
 //! a [`settings::Settings`] or the list of everything that is wrong with them comes out. Every key
-//! stands once, in [`key`] and [`listener_key`], with its range and its meaning. Used before the cores start, and never
-//! after.
+//! stands once, in [`key`] and [`listener_key`], with its range and its meaning. Used before the
+//! cores start, and never after.
 #![forbid(unsafe_code)]
 
 pub mod address;
@@ -22,3 +22,5 @@ pub mod show;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -3,6 +3,7 @@
 use super::key::{Key, Value};
 use super::problem::{printable, quoted};
 use super::quantity::{self, Unit};
+use std::path::PathBuf;
 use toml::de::DeValue;
 
 /// A value before anybody knows what it should be.
@@ -117,6 +118,12 @@ pub(super) fn accept<T>(key: &Key<T>, raw: &Raw<'_>, target: &mut T) -> Result<(
             };
             format!("{allowed}, is {}", raw.shown())
         }),
+        (Value::Path { put, .. }, Raw::Text(text) | Raw::Untyped(text))
+            if !text.is_empty() && !text.contains('\0') =>
+        {
+            put(target, PathBuf::from(text));
+            Ok(())
+        }
         _ => Err(format!("{}, is {}", key.allowed(), raw.shown())),
     }
 }

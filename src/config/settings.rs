@@ -171,7 +171,8 @@ impl ListenerSettings {
     /// What Linux allows by default (`net.core.somaxconn`); the kernel cuts what is more.
     pub const BACKLOG: u32 = 4096;
 
-    /// A `tcp://` listener with nothing but its address: anonymous only where no other machine comes in.
+    /// A `tcp://` listener with nothing but its address: anonymous only where no other machine
+    /// comes in.
     #[must_use]
     pub fn on(bind: ListenAddress) -> Self {
         Self {

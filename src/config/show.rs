@@ -1,7 +1,7 @@
 //! Settings as a configuration file: the same text configures the same broker.
 
-use super::key::{KEYS, Key, LISTENER, SECTIONS};
-use super::listener_key::LISTENER_KEYS;
+use super::key::{KEYS, Key, LISTENER, LISTENER_TLS, SECTIONS};
+use super::listener_key::{LISTENER_KEYS, TLS_KEYS};
 use super::settings::Settings;
 use std::fmt::Write;
 
@@ -13,7 +13,11 @@ pub fn to_toml(settings: &Settings) -> String {
         if *section == LISTENER {
             for listener in &settings.listeners {
                 text.push_str("[[listener]]\n");
-                lines(&mut text, LISTENER_KEYS, section, listener);
+                lines(&mut text, LISTENER_KEYS, LISTENER, listener);
+                if let Some(tls) = &listener.tls {
+                    text.push_str("[listener.tls]\n");
+                    lines(&mut text, TLS_KEYS, LISTENER_TLS, tls);
+                }
             }
         } else {
             // Writing to a String cannot fail.
@@ -28,7 +32,10 @@ pub fn to_toml(settings: &Settings) -> String {
 
 fn lines<T>(text: &mut String, keys: &[Key<T>], section: &str, target: &T) {
     for key in keys.iter().filter(|key| key.section == section) {
-        let assignment = format!("{} = {}", key.name, key.show(target));
+        let Some(value) = key.show(target) else {
+            continue;
+        };
+        let assignment = format!("{} = {value}", key.name);
         let _ = writeln!(text, "{assignment:<36} # {}", key.meaning);
     }
     text.push('\n');

@@ -10,14 +10,14 @@ use super::show::to_toml;
 use crate::base::random::Random;
 use std::time::Duration;
 
-fn file(name: &str, text: &str) -> FileText {
+pub(super) fn file(name: &str, text: &str) -> FileText {
     FileText {
         name: name.to_owned(),
         text: text.to_owned(),
     }
 }
 
-fn loaded(text: &str) -> Settings {
+pub(super) fn loaded(text: &str) -> Settings {
     let sources = Sources {
         files: vec![file("r.toml", text)],
         ..Sources::default()
@@ -32,7 +32,7 @@ fn problems_of(sources: &Sources) -> Vec<String> {
     }
 }
 
-fn check(text: &str, expected: &[&str]) {
+pub(super) fn check(text: &str, expected: &[&str]) {
     let sources = Sources {
         files: vec![file("r.toml", text)],
         ..Sources::default()
@@ -259,9 +259,14 @@ fn text_that_is_no_toml_is_refused_at_its_place() {
     }
 }
 
-const EXPOSED: &str = "other machines can reach this address and there is no authentication yet: \
-    write allow_anonymous = true on this listener (?allow_anonymous=true behind a --listen URL) \
-    to let everybody in, or bind 127.0.0.1";
+pub(super) const EXPOSED: &str = "other machines can reach this address and nobody is asked who \
+    they are: write allow_anonymous = true on this listener (?allow_anonymous=true behind a \
+    --listen URL) to let everybody in, bind 127.0.0.1, or take a tls:// address with client_ca \
+    and require_client_cert = true under [listener.tls]";
+
+pub(super) const NOBODY: &str = "nobody could connect, as client certificates are the only \
+    authentication yet: must be true, left out on a loopback address, or stand on a tls:// \
+    address with require_client_cert = true";
 
 #[test]
 fn listener_problems_are_said() {
@@ -269,10 +274,7 @@ fn listener_problems_are_said() {
     check("[[listener]]\nbind = \"tcp://0.0.0.0:1883\"\n", &[&exposed]);
     check(
         "[[listener]]\nbind = \"tcp://127.0.0.1:1\"\nallow_anonymous = false\n",
-        &[
-            "r.toml:3:19: listener.allow_anonymous: nobody could connect, as there is no \
-           authentication yet: must be true, or left out on a loopback address",
-        ],
+        &[&format!("r.toml:3:19: listener.allow_anonymous: {NOBODY}")],
     );
     check(
         "[[listener]]\nbacklog = 0\n\n[[listener]]\nbind = \"ssl://127.0.0.1:8883\"\n",
@@ -285,12 +287,13 @@ fn listener_problems_are_said() {
         ],
     );
     check(
-        "[[listener]]\nbind = \"tcp://127.0.0.1:1\"\ntls = true\n\
+        "[[listener]]\nbind = \"tcp://127.0.0.1:1\"\nspeed = true\n\
          [[listener]]\nbind = \"tcp://127.0.0.1:1\"\n",
         &[
-            "r.toml:3:1: listener.tls: unknown key, known in this section are bind, \
+            "r.toml:3:1: listener.speed: unknown key, known in this section are bind, \
              max_connections, allow_anonymous, backlog, max_qos, check_payload_format, \
-             durability_ack, mount_point",
+             durability_ack, mount_point, tls.cert, tls.key, tls.client_ca, tls.crl, \
+             tls.require_client_cert, tls.min_version",
             "r.toml:5:8: listener.bind: tcp://127.0.0.1:1 is listened on already",
         ],
     );
@@ -420,7 +423,8 @@ fn problems_from_outside_name_the_flag_or_variable() {
          65535, is \"0\"",
         "--listen tcp://1.2.3.4:1?backlog=0&tls=1: listener.tls: unknown key, known in this \
          section are bind, max_connections, allow_anonymous, backlog, max_qos, \
-         check_payload_format, durability_ack, mount_point",
+         check_payload_format, durability_ack, mount_point, tls.cert, tls.key, tls.client_ca, \
+         tls.crl, tls.require_client_cert, tls.min_version",
         &exposed,
     ];
     assert_eq!(problems_of(&sources), expected);
@@ -435,7 +439,9 @@ fn problems_from_outside_name_the_flag_or_variable() {
 fn shown_settings_load_to_the_same() {
     let text = "mqtt.max_packet_bytes = 1001\nnode.cores = \"3,\"\nretained.ttl_s = 5\n\
                 node.data_dir = 'C:\\\"quoted\" '\n[[listener]]\nbind = 'tcp://[::1]:7'\n";
-    for settings in [Settings::default(), loaded(text)] {
+    let tls = "[[listener]]\nbind = 'tls://[::1]:7'\ntls = {cert = 'a \"b\"', key = '\u{e9}'}\n\
+               [[listener]]\nbind = 'tcp://[::1]:8'\n";
+    for settings in [Settings::default(), loaded(text), loaded(tls)] {
         assert_eq!(loaded(&to_toml(&settings)), settings);
         let with_memory = to_toml(&settings) + &show(&memory_sum(&settings, 2), 2);
         assert_eq!(loaded(&with_memory), settings);
@@ -485,6 +491,13 @@ fn no_bytes_panic() {
         b"retained.ttl_s = 0",
         b"\"1KiB\"",
         b"allow_anonymous = true\n",
+        b"[listener.tls]\n",
+        b"bind = 'tls://[::1]:0'\n",
+        b"cert = 'a'\nkey = 'b'\n",
+        b"tls.client_ca",
+        b"require_client_cert = true\n",
+        b"tls://[::1]:0?tls.cert=a&tls.key=b&",
+        b"&",
     ];
     let mut random = Random::new(7);
     let mut draw = |bound: usize| usize::try_from(random.below(bound as u64)).unwrap_or_default();
