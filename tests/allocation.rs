@@ -7,11 +7,19 @@ use ringway::base::hash::HomeKey;
 use ringway::base::ids::{ConnectionId, ShardId};
 use ringway::base::time::Instant;
 use ringway::config::limits::Limits;
+use ringway::config::memory::TLS_BYTES;
+use ringway::config::settings::TlsSettings;
 use ringway::journal::SegmentEvent;
+use ringway::runtime::tls::{Buffers, Gate, TlsStream};
 use ringway::shard::Shard;
 use ringway::shard::interface::{ConnectionOrigin, JournalStart, ReadVerdict, ShardSettings};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 struct Counting;
@@ -332,6 +340,61 @@ fn idle_connection_with_one_subscription_stays_within_its_budget() {
 
 /// What counts against `retained.max_bytes` is what the allocator gives, whatever the topic names
 /// look like: one new level each, none, or nothing but new ones.
+/// A stream and its client, the handshake between them done, the client gone again.
+fn established_tls(config: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> Box<TlsStream> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
+    let mut stream = Box::new(TlsStream::new(Arc::clone(config)).unwrap());
+    let (mut buffers, mut plain) = (Buffers::default(), Vec::new());
+    while client.is_handshaking() || stream.is_handshaking() {
+        let mut flight = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut flight).unwrap();
+        }
+        stream.hold(&flight, &mut buffers).unwrap();
+        stream.step(&mut plain, &mut buffers).unwrap();
+        let mut left = stream.unsent();
+        let count = left.len();
+        while !left.is_empty() {
+            client.read_tls(&mut left).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        stream.advance(count, &mut buffers);
+    }
+    stream
+}
+
+#[test]
+fn idle_tls_stream_stays_within_its_budget() {
+    const COUNT: usize = 100;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let dir = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (cert, key) = (dir.join("budget.pem"), dir.join("budget.key"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let gate = Gate::open(&TlsSettings::new(cert, key)).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let (config, client) = (gate.config(), Arc::new(client));
+        // What is made once for all of them.
+        drop(established_tls(&config, &client));
+        let mut streams = Vec::with_capacity(COUNT);
+        let before = LIVE_BYTES.with(Cell::get);
+        for _ in 0..COUNT {
+            streams.push(established_tls(&config, &client));
+        }
+        let each = LIVE_BYTES.with(Cell::get).wrapping_sub(before) / COUNT;
+        assert!(each as u64 <= TLS_BYTES, "{version:?}: {each} bytes");
+    }
+}
+
 #[test]
 fn retained_messages_take_no_more_memory_than_they_are_counted_for() {
     const BYTES_MAX: u64 = 4 << 20;

@@ -1,6 +1,7 @@
 //! `ringway check-config FILE`.
 
 use super::exit::{DONE, print, refused};
+use super::serve::gates;
 use super::sources;
 use crate::config::load::{Sources, load};
 use clap::Args;
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 ///
 /// Reads FILE and the conf.d/*.toml beside it, and prints everything that is wrong, one line each:
 /// `FILE:LINE:COL: key: what is wrong, what is allowed`. The environment is left out, as a service
-/// has another one than this shell. Exit status: 0 when the broker would take it, 2 when not.
+/// has another one than this shell. The files of TLS listeners are read,
+/// too. Exit status: 0 when the broker would take it, 2 when not.
 #[derive(Debug, Args)]
 pub(super) struct CheckConfigArguments {
     file: PathBuf,
@@ -27,10 +29,16 @@ pub(super) fn main(arguments: &CheckConfigArguments) -> ExitCode {
         ..Sources::default()
     });
     match loaded {
-        Ok(_) => {
-            print(format_args!("{}: good", arguments.file.display()));
-            DONE
-        }
+        Ok(settings) => match gates(&settings.listeners) {
+            Ok(_) => {
+                print(format_args!("{}: good", arguments.file.display()));
+                DONE
+            }
+            Err(error) => {
+                print(format_args!("{}: {error}", arguments.file.display()));
+                ExitCode::from(2)
+            }
+        },
         Err(problems) => {
             print(problems);
             ExitCode::from(2)

@@ -6,8 +6,9 @@ use super::{ready, sources};
 use crate::config::limits::Limits;
 use crate::config::load::{Override, Sources, load};
 use crate::config::problem::Problems;
-use crate::config::settings::Settings;
+use crate::config::settings::{ListenerSettings, Settings};
 use crate::node::data_dir::DataDir;
+use crate::runtime::tls::Gate;
 use crate::runtime::{
     self, JournalOptions, ListenerOptions, RehomeOptions, ServeOptions, ServeSummary, Signals,
     carry_out_rehoming, end_rehoming, pending_rehoming, random_seed, rehome, serve,
@@ -16,6 +17,7 @@ use clap::Args;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Why there is nothing to run.
 type StartError = Box<dyn Error + Send + Sync>;
@@ -25,7 +27,8 @@ type StartError = Box<dyn Error + Send + Sync>;
 /// Order of precedence: built-in defaults, the --config file, the conf.d/*.toml beside it, the
 /// environment (RINGWAY__SECTION__KEY), flags. When every core is serving, one line on standard
 /// error says so: `ready tcp://127.0.0.1:1883 cores=2 pid=123`. SIGTERM or SIGINT stops it
-/// gracefully, a second one, or one before it is ready, at once. Exit status: 0 after a requested
+/// gracefully, a second one, or one before it is ready, at once; SIGHUP reads the certificates and
+/// keys of TLS listeners again, for the connections to come. Exit status: 0 after a requested
 /// stop, 1 for a failure while running, 2 for wrong usage or configuration.
 #[derive(Debug, Default, Args)]
 pub(super) struct ServeArguments {
@@ -69,12 +72,16 @@ pub(super) fn main(arguments: &ServeArguments) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return refused(problems),
     };
+    let gates = match gates(&settings.listeners) {
+        Ok(gates) => gates,
+        Err(error) => return refused(error),
+    };
     let mut signals = match Signals::register() {
         Ok(signals) => signals,
         Err(error) => return failed(error),
     };
     let log = log::start(settings.log);
-    match run(&settings, log.lines(), &mut signals) {
+    match run(&settings, gates, log.lines(), &mut signals) {
         Ok(Some(summary)) => {
             let (net, counters) = summary.sums();
             tracing::info!(?net, ?counters, cut_short = summary.cut_short, "stopped");
@@ -157,10 +164,21 @@ fn settings(arguments: &ServeArguments, mut sources: Sources) -> Result<Settings
     }
 }
 
+/// What the listeners' connections begin their TLS with.
+pub(super) fn gates(listeners: &[ListenerSettings]) -> Result<Vec<Option<Arc<Gate>>>, String> {
+    let gate = |listener: &ListenerSettings| {
+        let gate = listener.tls.as_ref().map(Gate::open).transpose();
+        gate.map(|gate| gate.map(Arc::new))
+            .map_err(|error| format!("listener {}: {error}", listener.bind))
+    };
+    listeners.iter().map(gate).collect()
+}
+
 /// Runs the broker until it is told to stop; `None`: before it was ready. Whatever is still at
 /// work then may end with the process at any moment.
 fn run(
     settings: &Settings,
+    gates: Vec<Option<Arc<Gate>>>,
     mut log: LogLines,
     signals: &mut Signals,
 ) -> Result<Option<ServeSummary>, StartError> {
@@ -171,10 +189,12 @@ fn run(
     let Some(data_dir) = opened.transpose()? else {
         return Ok(None);
     };
-    let listeners = settings.listeners.iter().map(|listener| ListenerOptions {
+    let listeners = settings.listeners.iter().zip(gates);
+    let listeners = listeners.map(|(listener, tls)| ListenerOptions {
         address: listener.bind.clone(),
         backlog: listener.backlog,
         max_connections: listener.max_connections,
+        tls,
     });
     let options = ServeOptions {
         listeners: listeners.collect(),

@@ -48,6 +48,12 @@ counters! {
     sends_partial,
     /// Sends that failed and closed their connection.
     sends_failed,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// Parts of TLS handshakes that were dealt with, one per turn at most.
+    tls_handshake_steps,
+    /// Connections closed because TLS failed: at the handshake, or by a record that is not one.
+    tls_faults,
     /// Rings of the core's sockets.
     rings,
     /// Calls of io_uring_enter.

@@ -6,6 +6,7 @@
 //! cores: their number grows with the square of it.
 
 use super::bell::Bell;
+use super::tls::TlsStream;
 use crate::base::ids::ShardId;
 use crate::shard::interface::HandOver;
 use crate::shard::peer_batch::PeerBatch;
@@ -27,6 +28,8 @@ pub(crate) const ARRIVALS_MAX: usize = 64;
 pub(crate) struct Arrival {
     pub(crate) hand_over: HandOver,
     pub(crate) slot: u32,
+    /// With what it holds of records that are not complete or not sent.
+    pub(crate) tls: Option<Box<TlsStream>>,
 }
 
 /// One core's ends of its links to all other cores.
@@ -248,7 +251,11 @@ mod tests {
             origin,
             received: vec![1, 2, 3],
         };
-        Box::new(Arrival { hand_over, slot })
+        Box::new(Arrival {
+            hand_over,
+            slot,
+            tls: None,
+        })
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod serve;
 mod signal;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 pub use counters::NetCounters;
 pub use disk::{

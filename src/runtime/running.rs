@@ -5,6 +5,7 @@ use super::disk::Found;
 use super::error::ServeError;
 use super::serve::{CoreOutcome, ServeSummary};
 use super::signal::{Event, Signals};
+use super::tls::Gate;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
@@ -107,13 +108,18 @@ impl Running {
             match signals.wait(None) {
                 Event::StopRequested => return Ok(None),
                 Event::ThreadEnded => self.alive -= 1,
-                Event::Told | Event::TimedOut => {}
+                // What it starts with is as new.
+                Event::ReloadRequested | Event::Told | Event::TimedOut => {}
             }
         }
     }
 
     /// Waits for a signal or for a core that ends, then stops everything.
-    pub(super) fn run(mut self, signals: &mut Signals) -> Result<ServeSummary, ServeError> {
+    pub(super) fn run(
+        mut self,
+        signals: &mut Signals,
+        gates: &[Arc<Gate>],
+    ) -> Result<ServeSummary, ServeError> {
         loop {
             match signals.wait(None) {
                 Event::StopRequested => break,
@@ -121,6 +127,7 @@ impl Running {
                     self.alive -= 1;
                     return Err(self.failure(signals));
                 }
+                Event::ReloadRequested => reload(gates),
                 Event::Told | Event::TimedOut => {}
             }
         }
@@ -143,7 +150,7 @@ impl Running {
             let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
             match signals.wait(left) {
                 Event::ThreadEnded => self.alive -= 1,
-                Event::Told => {}
+                Event::ReloadRequested | Event::Told => {}
                 Event::StopRequested | Event::TimedOut => return false,
             }
         }
@@ -193,6 +200,19 @@ impl Drop for Running {
         self.go.clear();
         self.control.request(Stop::AtOnce);
     }
+}
+
+/// Reads the files of the listeners' TLS again; those that cannot be used change nothing.
+fn reload(gates: &[Arc<Gate>]) {
+    for gate in gates {
+        if let Err(error) = gate.reload() {
+            warn!(%error, "not reloaded: the listener goes on as before");
+        }
+    }
+    info!(
+        listeners = gates.len(),
+        "SIGHUP: certificates are read again"
+    );
 }
 
 fn ended(core: usize, reason: &str) -> ServeError {

@@ -19,6 +19,7 @@ use super::net::{ListenSocket, ListenerLoad, Net, NetSettings};
 use super::process_memory;
 use super::running::Running;
 use super::signal::{self, Signals, Teller, ThreadEnd};
+use super::tls::Gate;
 use crate::base::hash::HomeKey;
 use crate::base::ids::ShardId;
 use crate::config::address::ListenAddress;
@@ -36,13 +37,15 @@ use std::time::Duration;
 use tracing::debug;
 
 /// One listener of the configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerOptions {
     pub address: ListenAddress,
     /// Connections that the kernel holds until they are accepted, for each core.
     pub backlog: u32,
     /// Connections of this listener at one time, over all cores; `u32::MAX`: no limit.
     pub max_connections: u32,
+    /// `None`: plain TCP.
+    pub tls: Option<Arc<Gate>>,
 }
 
 /// What the broker runs with.
@@ -104,7 +107,8 @@ impl ServeSummary {
     }
 }
 
-/// Runs the broker on the calling thread and its cores until SIGTERM or SIGINT; a second one stops
+/// Runs the broker on the calling thread and its cores until SIGTERM or SIGINT; SIGHUP reads the
+/// files of the listeners' TLS again, for the connections to come. A second SIGTERM or SIGINT stops
 /// at once, and so does the first one before the broker is ready (`None`). Then the cores' threads
 /// may still run at the return, as they may when the goodbyes are cut short: the caller ends the
 /// process. What is on the disk is whole at any moment of the start.
@@ -120,7 +124,8 @@ pub fn serve(
         return Ok(None);
     };
     (options.on_ready)(&ready);
-    running.run(signals).map(Some)
+    let gates = options.listeners.into_iter().filter_map(|it| it.tls);
+    running.run(signals, &gates.collect::<Vec<_>>()).map(Some)
 }
 
 /// Everything that is decided before the first thread starts.
@@ -130,6 +135,7 @@ pub(super) struct Plan {
     bells: Vec<Arc<Bell>>,
     control: Arc<Control>,
     loads: Vec<Arc<ListenerLoad>>,
+    gates: Vec<Option<Arc<Gate>>>,
     /// By core.
     sockets: Vec<Vec<ListenSocket>>,
     addresses: Vec<SocketAddr>,
@@ -162,6 +168,7 @@ impl Plan {
                 .iter()
                 .map(|listener| Arc::new(ListenerLoad::new(listener.max_connections)))
                 .collect(),
+            gates: options.listeners.iter().map(|it| it.tls.clone()).collect(),
             cpus,
             bells,
             sockets: opened.by_core,
@@ -245,6 +252,7 @@ impl Plan {
                 net: NetSettings {
                     sockets,
                     loads: self.loads.clone(),
+                    gates: self.gates.clone(),
                     slots: self.slots,
                     rings_max: self.rings_max,
                     send_queue_bytes_max: self.limits.send_queue_bytes_max,
@@ -493,6 +501,7 @@ mod tests {
             address: ListenAddress::parse(url).unwrap(),
             backlog: 8,
             max_connections: 1,
+            tls: None,
         });
         let opened = open_listeners(&listeners, 1).unwrap();
         let ports: Vec<u16> = opened.addresses.iter().map(SocketAddr::port).collect();

@@ -6,15 +6,18 @@
 use super::error::ServeError;
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::low_level::{pipe, unregister};
+use signal_hook::low_level::{pipe, register, unregister};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// Written by a thread when it ends; signal handlers write `X`.
+/// Written by the handler of SIGHUP; those of SIGTERM and SIGINT write `X`.
+const RELOAD: u8 = b'H';
+/// Written by a thread when it ends.
 const ENDED: u8 = b'E';
 /// Written when something was put into a channel.
 const TOLD: u8 = b'T';
@@ -24,6 +27,8 @@ const TOLD: u8 = b'T';
 pub(super) enum Event {
     /// SIGTERM or SIGINT.
     StopRequested,
+    /// SIGHUP.
+    ReloadRequested,
     /// One thread with a [`ThreadEnd`] has ended.
     ThreadEnded,
     /// Something was put into the channel of a [`Teller`].
@@ -42,7 +47,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on SIGTERM and SIGINT do not end the process but wait for who asks.
+    /// From now on SIGTERM, SIGINT and SIGHUP do not end the process but wait for who asks.
     ///
     /// # Errors
     /// The system refuses.
@@ -62,6 +67,11 @@ impl Signals {
             let id = pipe::register(signal, sender).map_err(failed)?;
             signals.registered.push(id);
         }
+        let sender = signals.sender.try_clone().map_err(failed)?;
+        // SAFETY: `send` is allowed in a signal handler (signal-safety(7)), and nothing else is
+        // done there.
+        let id = unsafe { register(SIGHUP, move || send_reload(&sender)) }.map_err(failed)?;
+        signals.registered.push(id);
         Ok(signals)
     }
 
@@ -90,7 +100,7 @@ impl Signals {
             match self.wait(None) {
                 Event::StopRequested => return Ok(None),
                 Event::ThreadEnded => break,
-                Event::Told | Event::TimedOut => {}
+                Event::ReloadRequested | Event::Told | Event::TimedOut => {}
             }
         }
         match thread.join() {
@@ -123,6 +133,7 @@ impl Signals {
             match self.receiver.read(&mut byte) {
                 Ok(1) if byte[0] == ENDED => return Event::ThreadEnded,
                 Ok(1) if byte[0] == TOLD => return Event::Told,
+                Ok(1) if byte[0] == RELOAD => return Event::ReloadRequested,
                 Ok(1) => return Event::StopRequested,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 _ => return Event::TimedOut,
@@ -137,6 +148,13 @@ impl Drop for Signals {
             unregister(id);
         }
     }
+}
+
+fn send_reload(socket: &UnixStream) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: reads one byte of a constant. It fails when nobody reads any more, or when as many
+    // wake-ups as the socket holds wait already.
+    unsafe { libc::send(socket.as_raw_fd(), [RELOAD].as_ptr().cast(), 1, flags) };
 }
 
 /// See [`Signals::thread_end`].
@@ -210,6 +228,18 @@ mod tests {
         assert_eq!(signals.wait(None), Event::Told);
         assert_eq!(told.try_recv(), Ok(5));
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn reloads_are_told_from_stops_however_many_come() {
+        let mut signals = Signals::register().unwrap();
+        for _ in 0..3 {
+            signal_hook::low_level::raise(SIGHUP).unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(signals.wait(None), Event::ReloadRequested);
+        }
+        assert_eq!(signals.wait(Some(Duration::ZERO)), Event::TimedOut);
     }
 
     #[test]

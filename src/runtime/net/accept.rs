@@ -237,7 +237,11 @@ impl Net {
             self.release(shard, name);
             return;
         }
-        match shard.on_connection_opened(now, origin) {
+        let opened = match self.secure(name, listener) {
+            true => shard.on_connection_opened(now, origin),
+            false => None,
+        };
+        match opened {
             Some(connection) => {
                 debug!(?connection, slot, peer = ?origin.peer, listener, "accepted");
                 self.sockets.open(name, connection);

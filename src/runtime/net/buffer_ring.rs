@@ -126,6 +126,15 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts(start, length) }
     }
 
+    /// As [`BufferRing::bytes`], to be changed in place.
+    pub(super) fn bytes_mut(&mut self, buffer: u16, length: usize) -> &mut [u8] {
+        assert!(buffer < BUFFERS && length <= BUFFER_BYTES);
+        let start = self.buffers.at(usize::from(buffer) * BUFFER_BYTES);
+        // SAFETY: inside the mapping, as asserted; the buffer is ours until `put_back`, and the
+        // exclusive borrow lets nobody else see it.
+        unsafe { std::slice::from_raw_parts_mut(start, length) }
+    }
+
     /// Gives a buffer back; the kernel sees it after [`BufferRing::publish`].
     pub(super) fn put_back(&mut self, buffer: u16) {
         if self.shrinks && buffer >= BUFFERS_FIRST {

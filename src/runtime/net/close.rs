@@ -90,6 +90,11 @@ impl Net {
                 self.want_receive(name);
             }
         }
+        self.await_close(shard, now, name);
+    }
+
+    /// Begins the close of a socket in [`State::Closing`]; its time is limited from here on.
+    pub(super) fn await_close(&mut self, shard: &mut Shard, now: Instant, name: SocketName) {
         self.close_deadlines
             .flush
             .push_back((now + FLUSH_TIME, name));
@@ -132,6 +137,7 @@ impl Net {
         let Some(socket) = self.sockets.named_mut(name) else {
             return;
         };
+        let has_unsent = socket.has_unsent();
         let State::Closing(closing) = &mut socket.state else {
             return;
         };
@@ -140,7 +146,7 @@ impl Net {
             self.release_counted(shard, name);
             return;
         }
-        if socket.transmit.is_some() {
+        if socket.transmit.is_some() || has_unsent {
             return;
         }
         if let Some(last) = closing.last.take() {
@@ -151,6 +157,15 @@ impl Net {
             }
             shard.recycle(last);
         }
+        if self.say_end(name) {
+            return;
+        }
+        let Some(socket) = self.sockets.named_mut(name) else {
+            return;
+        };
+        let State::Closing(closing) = &mut socket.state else {
+            return;
+        };
         // After its DISCONNECT a client sends nothing, so nothing unread can spoil the close.
         let done = socket.peer_ended || closing.cause == CloseCause::ClientDisconnected;
         if done {

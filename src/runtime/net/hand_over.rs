@@ -51,7 +51,9 @@ impl Net {
         let Some(socket) = self.sockets.named_mut(name) else {
             return;
         };
-        let idle = !socket.receive_armed && socket.transmit.is_none();
+        // What the TLS stream has not sent travels with it.
+        let is_sending = socket.tls.as_ref().is_some_and(|tls| tls.sending);
+        let idle = !socket.receive_armed && socket.transmit.is_none() && !is_sending;
         let State::Moving(moving) = &mut socket.state else {
             return;
         };
@@ -103,10 +105,15 @@ impl Net {
             origin: moving.hand_over.origin,
             received: std::mem::take(&mut moving.hand_over.received),
         };
+        let tls = socket.tls.take();
         // This core's reference only; the home core has its own.
         self.close_slot(shard, name);
         self.counters.hand_overs_out += 1;
-        let arrival = Box::new(Arrival { hand_over, slot });
+        let arrival = Box::new(Arrival {
+            hand_over,
+            slot,
+            tls,
+        });
         self.departures.push((target, arrival));
     }
 
@@ -141,7 +148,11 @@ impl Net {
 
     /// A connection has arrived from another core.
     pub(crate) fn adopt(&mut self, shard: &mut Shard, now: Instant, arrival: Arrival) {
-        let Arrival { hand_over, slot } = arrival;
+        let Arrival {
+            hand_over,
+            slot,
+            tls,
+        } = arrival;
         self.counters.hand_overs_in += 1;
         let name = self.occupy(slot, hand_over.origin);
         // A broker that stops takes nobody in.
@@ -154,7 +165,15 @@ impl Net {
             Some(connection) => {
                 debug!(?connection, slot, "taken from another core");
                 self.sockets.open(name, connection);
+                let has_ended = tls.as_ref().is_some_and(|tls| tls.has_ended());
+                if let Some(socket) = self.sockets.named_mut(name) {
+                    socket.tls = tls;
+                }
+                self.push_unsent(name);
                 self.want_receive(name);
+                if has_ended {
+                    self.on_peer_end(shard, now, name);
+                }
             }
             None => self.release_counted(shard, name),
         }

@@ -17,6 +17,7 @@ mod operation;
 mod receive;
 mod ring;
 mod rings;
+mod secure;
 mod socket;
 mod transmit;
 
@@ -30,6 +31,7 @@ use super::counters::NetCounters;
 use super::error::ServeError;
 use super::link::Arrival;
 use super::log::LogBudget;
+use super::tls::Gate;
 use crate::base::ids::ShardId;
 use crate::base::time::Instant;
 use crate::shard::Shard;
@@ -40,6 +42,7 @@ use io_uring::{opcode, squeue, types};
 use operation::{Completion, Operation, UserData};
 use ring::Notice;
 use rings::Rings;
+use secure::Secure;
 use socket::Sockets;
 use std::io;
 use std::os::fd::RawFd;
@@ -52,6 +55,8 @@ pub(crate) struct NetSettings {
     pub(crate) sockets: Vec<ListenSocket>,
     /// One per configured listener, shared by all cores.
     pub(crate) loads: Vec<Arc<ListenerLoad>>,
+    /// By listener; `None`: it speaks no TLS.
+    pub(crate) gates: Vec<Option<Arc<Gate>>>,
     /// Entries of each ring's table of direct descriptors; the same on all cores.
     pub(crate) slots: u32,
     /// Rings that a core may have.
@@ -77,6 +82,7 @@ pub(crate) struct Net {
     sockets: Sockets,
     accepts: Accepts,
     sends: Sends,
+    secure: Secure,
     close_deadlines: CloseDeadlines,
     /// Connections that have left for another core; the core's turn takes them to the links.
     departures: Vec<(ShardId, Box<Arrival>)>,
@@ -104,6 +110,7 @@ impl Net {
         let NetSettings {
             sockets,
             loads,
+            gates,
             slots,
             rings_max,
             send_queue_bytes_max,
@@ -117,6 +124,7 @@ impl Net {
             sockets: Sockets::new(slots, rings.slots_max()),
             accepts,
             sends: Sends::new(send_queue_bytes_max),
+            secure: Secure::new(gates),
             close_deadlines: CloseDeadlines::default(),
             departures: Vec::new(),
             files_done: Vec::new(),
@@ -163,7 +171,9 @@ impl Net {
         let close = self.close_deadlines.next();
         let accept = self.accepts.deadline();
         let burst = self.rings.deadline();
-        close.into_iter().chain(accept).chain(burst).min()
+        let handshake = self.secure.deadline();
+        let all = close.into_iter().chain(accept).chain(burst);
+        all.chain(handshake).min()
     }
 
     /// Polls the descriptor that other threads wake this core with.
@@ -233,6 +243,7 @@ impl Net {
             self.on_completion(shard, now, completion);
         }
         self.completions = completions;
+        self.step_handshake(shard, now);
     }
 
     fn on_completion(&mut self, shard: &mut Shard, now: Instant, completion: Completion) {

@@ -7,7 +7,7 @@
 use super::Net;
 use super::buffer_ring::BUFFER_GROUP;
 use super::operation::{Completion, Operation, UserData};
-use super::socket::{SocketName, State};
+use super::socket::{SocketName, Sockets, State};
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::time::Instant;
 use crate::shard::Shard;
@@ -98,7 +98,13 @@ impl Net {
             }
             match (received, completion.buffer()) {
                 (Received::Bytes(length), Some(buffer)) => {
-                    self.on_bytes(shard, now, name, buffer, length);
+                    let is_secure = socket.tls.is_some();
+                    self.counters.receives += 1;
+                    self.counters.received_bytes += length as u64;
+                    match is_secure {
+                        false => self.on_bytes(shard, now, name, buffer, length),
+                        true => self.on_sealed_bytes(shard, now, name, buffer, length),
+                    }
                 }
                 (Received::End, _) => self.on_peer_end(shard, now, name),
                 (Received::Error(error), _) => self.on_receive_error(shard, now, name, error),
@@ -134,31 +140,27 @@ impl Net {
         buffer: u16,
         length: usize,
     ) {
-        self.counters.receives += 1;
-        self.counters.received_bytes += length as u64;
         let bytes = self.rings.bytes(name.slot, buffer, length);
-        let Some(socket) = self.sockets.named_mut(name) else {
-            return;
-        };
-        let connection = match &mut socket.state {
-            State::Open(connection) => *connection,
-            State::Moving(moving) => {
-                moving.hand_over.received.extend_from_slice(bytes);
-                return;
-            }
-            _ => return,
-        };
-        match shard.on_bytes(now, connection, bytes) {
+        if let Some(verdict) = feed(&mut self.sockets, shard, now, name, bytes) {
+            self.on_verdict(shard, name, verdict);
+        }
+    }
+
+    /// What the shard says to bytes of a connection that it knows.
+    pub(super) fn on_verdict(&mut self, shard: &mut Shard, name: SocketName, verdict: ReadVerdict) {
+        match verdict {
             ReadVerdict::Continue => {}
             ReadVerdict::Pause => self.unwant_receive(name),
-            ReadVerdict::Close => self.on_ended(name, connection),
+            ReadVerdict::Close => self.on_ended(name),
             ReadVerdict::HandOver(target) => self.on_verdict_hand_over(shard, name, target),
         }
     }
 
     /// The shard has ended the connection; `poll_close` names it in this turn.
-    fn on_ended(&mut self, name: SocketName, connection: ConnectionId) {
-        if let Some(socket) = self.sockets.named_mut(name) {
+    fn on_ended(&mut self, name: SocketName) {
+        if let Some(socket) = self.sockets.named_mut(name)
+            && let State::Open(connection) = socket.state
+        {
             socket.state = State::Ended(connection);
         }
     }
@@ -175,7 +177,8 @@ impl Net {
     }
 
     /// The peer sends nothing more.
-    fn on_peer_end(&mut self, shard: &mut Shard, now: Instant, name: SocketName) {
+    pub(super) fn on_peer_end(&mut self, shard: &mut Shard, now: Instant, name: SocketName) {
+        self.finish_handshake(shard, now, name);
         let Some(socket) = self.sockets.named_mut(name) else {
             return;
         };
@@ -216,6 +219,24 @@ impl Net {
     ) {
         self.release_counted(shard, name);
         shard.on_connection_closed(now, connection, CloseCause::NetworkClosed);
+    }
+}
+
+/// Gives MQTT's bytes to the shard, or to the connection that is on its way; what the shard says.
+pub(super) fn feed(
+    sockets: &mut Sockets,
+    shard: &mut Shard,
+    now: Instant,
+    name: SocketName,
+    bytes: &[u8],
+) -> Option<ReadVerdict> {
+    match &mut sockets.named_mut(name)?.state {
+        State::Open(connection) => Some(shard.on_bytes(now, *connection, bytes)),
+        State::Moving(moving) => {
+            moving.hand_over.received.extend_from_slice(bytes);
+            None
+        }
+        _ => None,
     }
 }
 

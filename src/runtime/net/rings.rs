@@ -140,6 +140,12 @@ impl Rings {
             .bytes(buffer, length)
     }
 
+    /// As [`Rings::bytes`], to be changed in place.
+    pub(super) fn bytes_mut(&mut self, slot: u32, buffer: u16, length: usize) -> &mut [u8] {
+        let ring = self.ring_of(slot);
+        self.members[ring].buffers.bytes_mut(buffer, length)
+    }
+
     pub(super) fn put_back(&mut self, slot: u32, buffer: u16) {
         let ring = self.ring_of(slot);
         self.members[ring].buffers.put_back(buffer);

@@ -7,6 +7,7 @@
 use super::operation::GENERATION_MASK;
 use crate::base::ids::{ConnectionId, ShardId};
 use crate::runtime::bell::Arrivals;
+use crate::runtime::tls::TlsStream;
 use crate::shard::interface::{CloseCause, ConnectionOrigin, HandOver, Transmit};
 
 /// One use of a slot.
@@ -55,6 +56,8 @@ pub(super) struct Socket {
     pub(super) state: State,
     /// What is being sent, or waits for the socket to become writable.
     pub(super) transmit: Option<Box<Transmit>>,
+    /// Stands between the socket's bytes and the shard's.
+    pub(super) tls: Option<Box<TlsStream>>,
     pub(super) origin: ConnectionOrigin,
     generation: u32,
     /// The kernel's answer to the send under way; `None`: it took everything.
@@ -81,6 +84,7 @@ impl Socket {
         Self {
             state: State::Free,
             transmit: None,
+            tls: None,
             origin: ConnectionOrigin {
                 peer: None,
                 listener: 0,
@@ -94,6 +98,14 @@ impl Socket {
             peer_ended: false,
             was_blocked: false,
         }
+    }
+
+    /// Whether bytes wait for the socket.
+    pub(super) fn has_unsent(&self) -> bool {
+        let transmit = self.transmit.as_ref();
+        let tls = self.tls.as_ref();
+        transmit.is_some_and(|transmit| !transmit.is_empty())
+            || tls.is_some_and(|tls| !tls.unsent().is_empty())
     }
 
     /// The shard's name for it, while the shard knows it and takes input.

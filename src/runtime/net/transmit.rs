@@ -13,6 +13,7 @@
 
 use super::Net;
 use super::operation::{Completion, Operation, UserData};
+use super::secure::seal;
 use super::socket::{Socket, SocketName, State};
 use crate::base::ids::ConnectionId;
 use crate::base::time::Instant;
@@ -65,16 +66,33 @@ impl Sends {
         self.ready.push(name);
     }
 
+    /// Lays the records of a secure connection out. `more`: others follow when they are sent.
+    fn plan_sealed(&mut self, name: SocketName, records: &[u8], loud: bool, more: bool) {
+        let first_piece = self.pieces.len();
+        self.push_piece(records);
+        self.under_way.push(Sending {
+            name,
+            bytes: records.len(),
+            first_piece,
+            piece_count: 1,
+            loud: loud || more || records.len() >= self.loud_bytes,
+        });
+    }
+
+    fn push_piece(&mut self, slice: &[u8]) {
+        self.pieces.push(libc::iovec {
+            iov_base: slice.as_ptr().cast_mut().cast(),
+            iov_len: slice.len(),
+        });
+    }
+
     /// Lays the next pieces of `transmit` out.
     fn plan(&mut self, name: SocketName, transmit: &Transmit, loud: bool) {
         let first_piece = self.pieces.len();
         let mut bytes = 0;
         for slice in transmit.slices().take(PIECES_MAX) {
             bytes += slice.len();
-            self.pieces.push(libc::iovec {
-                iov_base: slice.as_ptr().cast_mut().cast(),
-                iov_len: slice.len(),
-            });
+            self.push_piece(slice);
         }
         let all = bytes == transmit.bytes();
         self.under_way.push(Sending {
@@ -114,21 +132,43 @@ impl Net {
         debug_assert!(self.sends.under_way.is_empty());
         let mut ready = std::mem::take(&mut self.sends.ready);
         for name in ready.drain(..) {
-            let Some(socket) = self.sockets.named(name) else {
-                continue;
-            };
-            if let Some(transmit) = &socket.transmit
-                && !socket.writable_armed
-            {
-                let loud = socket.was_blocked || !matches!(socket.state, State::Open(_));
-                self.sends.plan(name, transmit, loud);
-            }
+            self.plan_send(name);
         }
         self.sends.ready = ready;
         // Only now the lists do not move any more.
         self.sends.headers.reserve(self.sends.under_way.len());
         for index in 0..self.sends.under_way.len() {
             self.queue_send(index);
+        }
+    }
+
+    fn plan_send(&mut self, name: SocketName) {
+        let Some(socket) = self.sockets.named_mut(name) else {
+            return;
+        };
+        if socket.writable_armed {
+            return;
+        }
+        let loud = socket.was_blocked || !matches!(socket.state, State::Open(_));
+        let Some(tls) = &mut socket.tls else {
+            if let Some(transmit) = &socket.transmit {
+                self.sends.plan(name, transmit, loud);
+            }
+            return;
+        };
+        let is_leaving = matches!(socket.state, State::Moving(_)) && socket.transmit.is_none();
+        // The shard and the stream itself may both have asked for a send in this turn.
+        if tls.sending || is_leaving {
+            return;
+        }
+        let transmit = socket.transmit.as_deref_mut();
+        let is_sealed = transmit.is_none_or(|it| seal(tls, it, &mut self.secure.buffers));
+        if !is_sealed {
+            self.secure.unsealed.push(name);
+        } else if !tls.unsent().is_empty() {
+            tls.sending = true;
+            let more = socket.transmit.as_ref().is_some_and(|it| !it.is_empty());
+            self.sends.plan_sealed(name, tls.unsent(), loud, more);
         }
     }
 
@@ -191,12 +231,18 @@ impl Net {
         self.sends.under_way = under_way;
         self.sends.pieces.clear();
         self.sends.headers.clear();
+        while let Some(name) = self.secure.unsealed.pop() {
+            self.on_send_failed(shard, now, name, libc::EKEYEXPIRED);
+        }
     }
 
     fn settle_send(&mut self, shard: &mut Shard, now: Instant, sending: Sending) {
         let Some(socket) = self.sockets.named_mut(sending.name) else {
             return;
         };
+        if let Some(tls) = &mut socket.tls {
+            tls.sending = false;
+        }
         match sent_bytes(socket.send_result.take(), sending.bytes) {
             Ok(count) => self.on_sent(shard, now, sending, count),
             Err(error) => self.on_send_failed(shard, now, sending.name, error),
@@ -207,11 +253,12 @@ impl Net {
         let Some(socket) = self.sockets.named_mut(sending.name) else {
             return;
         };
-        let Some(transmit) = &mut socket.transmit else {
-            return;
-        };
-        transmit.advance(count);
-        if transmit.is_empty() {
+        match (&mut socket.tls, &mut socket.transmit) {
+            (Some(tls), _) => tls.advance(count, &mut self.secure.buffers),
+            (None, Some(transmit)) => transmit.advance(count),
+            (None, None) => return,
+        }
+        if !socket.has_unsent() {
             self.on_transmitted(shard, now, sending.name);
         } else if count == sending.bytes {
             self.sends.push_ready(sending.name);
@@ -225,14 +272,17 @@ impl Net {
             return;
         };
         socket.was_blocked = false;
-        let Some(transmit) = socket.transmit.take() else {
-            return;
-        };
+        // Without one it was the TLS stream's own.
+        let transmit = socket.transmit.take();
         if let State::Open(connection) = socket.state {
-            shard.on_transmitted(now, connection, transmit);
+            if let Some(transmit) = transmit {
+                shard.on_transmitted(now, connection, transmit);
+            }
             return;
         }
-        shard.recycle(transmit);
+        if let Some(transmit) = transmit {
+            shard.recycle(transmit);
+        }
         let socket = self.sockets.named(name);
         match socket.map(|socket| &socket.state) {
             Some(State::Closing(_)) => self.advance_close(shard, now, name),
@@ -251,7 +301,10 @@ impl Net {
         socket.was_blocked = true;
         socket.writable_armed = true;
         // The deadline for progress does not start again without progress.
-        if progress && let State::Open(connection) = socket.state {
+        if progress
+            && socket.transmit.is_some()
+            && let State::Open(connection) = socket.state
+        {
             shard.on_transmit_blocked(now, connection);
         }
         #[allow(clippy::cast_sign_loss, reason = "a set of flags")]

@@ -54,6 +54,7 @@ fn start(spin_time: Duration, spawn: impl FnOnce(&Tasks) + Send + 'static) -> On
         let settings = NetSettings {
             sockets,
             loads: vec![Arc::new(ListenerLoad::new(100))],
+            gates: vec![None],
             slots: 256,
             rings_max: 1,
             send_queue_bytes_max: 1 << 20,

@@ -37,6 +37,7 @@ fn options(cores: u16) -> ServeOptions {
             },
             backlog: 1024,
             max_connections: u32::MAX,
+            tls: None,
         }],
         cores: CoreSelection::Count(cores),
         limits: Limits::default(),
