@@ -58,6 +58,10 @@ fn prepare(name: &str) -> Box<dyn Workload> {
 #[bench::ack_journal_qos2("ack_journal_qos2")]
 #[bench::recover_session("recover_session")]
 #[bench::recover_queued("recover_queued")]
+#[bench::tls_open("tls_open")]
+#[bench::tls_open_4k("tls_open_4k")]
+#[bench::tls_seal("tls_seal")]
+#[bench::tls_seal_4k("tls_seal_4k")]
 #[bench::session_cycle_clean("session_cycle_clean")]
 #[bench::session_cycle_resumed("session_cycle_resumed")]
 fn case(mut workload: Box<dyn Workload>) -> Box<dyn Workload> {

@@ -5,6 +5,7 @@ use crate::index::{Decode, Match};
 use crate::journal::{Records, Recover};
 use crate::session::Cycle;
 use crate::subscriptions::Pattern;
+use crate::tls::{self, Way};
 
 /// How much input a case gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +127,11 @@ cases! {
     ack_journal_qos2: |_| Batch::boxed(&Mix { journal: true, qos: 2, ..Mix::ACKNOWLEDGE }),
     recover_session: |size| Box::new(Recover::sessions(size)),
     recover_queued: |size| Box::new(Recover::queued(size)),
+
+    tls_open: |_| Box::new(tls::Records::new(Way::Open, tls::SMALL_BYTES)),
+    tls_open_4k: |_| Box::new(tls::Records::new(Way::Open, tls::LARGE_BYTES)),
+    tls_seal: |_| Box::new(tls::Records::new(Way::Seal, tls::SMALL_BYTES)),
+    tls_seal_4k: |_| Box::new(tls::Records::new(Way::Seal, tls::LARGE_BYTES)),
 
     session_cycle_clean: |_| Box::new(Cycle::new(true)),
     session_cycle_resumed: |_| Box::new(Cycle::new(false)),

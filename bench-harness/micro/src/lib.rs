@@ -17,3 +17,4 @@ pub mod record;
 mod session;
 pub mod stored;
 pub mod subscriptions;
+mod tls;
