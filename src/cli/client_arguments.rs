@@ -2,22 +2,24 @@
 
 use super::exit::refused;
 use crate::client::filter::is_topic_name;
-use crate::client::options::{ConnectOptions, WillOptions};
+use crate::client::options::{ConnectOptions, TlsOptions, WillOptions};
 use crate::codec::{FIELD_BYTES_MAX, ProtocolVersion, QosLevel};
 use clap::Args;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Flags of mosquitto_pub and mosquitto_sub where both have the thing.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("trust").args(["cafile", "tls_use_os_certs"])))]
 pub(super) struct ClientArguments {
     /// Host to connect to
     #[arg(short = 'h', long, default_value = "localhost", help_heading = CONNECTION)]
     host: String,
 
-    /// TCP port
-    #[arg(short, long, default_value_t = 1883, help_heading = CONNECTION)]
-    port: u16,
+    /// TCP port [default: 1883, with TLS 8883]
+    #[arg(short, long, help_heading = CONNECTION)]
+    port: Option<u16>,
 
     /// Protocol version: 31, 311 or 5 (also mqttv31, mqttv311, mqttv5)
     #[arg(short = 'V', long, default_value = "5", value_parser = version,
@@ -53,6 +55,26 @@ pub(super) struct ClientArguments {
     #[arg(short, long, help_heading = CONNECTION)]
     debug: bool,
 
+    /// Speak TLS, and trust the authorities in this PEM file
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    cafile: Option<PathBuf>,
+
+    /// Speak TLS, and trust the authorities that the system trusts
+    #[arg(long, conflicts_with = "cafile", help_heading = TLS)]
+    tls_use_os_certs: bool,
+
+    /// Certificate to show to the broker, with its chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "key", requires = "trust", help_heading = TLS)]
+    cert: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = TLS)]
+    key: Option<PathBuf>,
+
+    /// Take a certificate of these authorities that is for another host
+    #[arg(long, requires = "trust", help_heading = TLS)]
+    insecure: bool,
+
     /// Topic of a message that the broker publishes when this connection breaks
     #[arg(long, value_name = "TOPIC", help_heading = WILL)]
     will_topic: Option<String>,
@@ -81,7 +103,11 @@ pub(super) struct ClientArguments {
 }
 
 const CONNECTION: &str = "Connection";
+const TLS: &str = "TLS";
 const WILL: &str = "Will";
+/// As registered with IANA.
+const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 impl ClientArguments {
     pub(super) const fn version(&self) -> ProtocolVersion {
@@ -118,11 +144,14 @@ impl ClientArguments {
         {
             return Err("--will-topic must be a topic name without wildcards".to_owned());
         }
+        let tls = self.tls();
+        let port = if tls.is_some() { TLS_PORT } else { PORT };
         // As mosquitto_sub does: who keeps a session and does not say for how long, keeps it.
         let kept = (is_v5 && self.disable_clean_session).then_some(u32::MAX);
         Ok(ConnectOptions {
             host: self.host.clone(),
-            port: self.port,
+            port: self.port.unwrap_or(port),
+            tls,
             version: self.protocol_version,
             client_id: self.client_id(),
             clean_start: !self.disable_clean_session,
@@ -132,6 +161,15 @@ impl ClientArguments {
             password: self.password.clone().map(String::into_bytes),
             will,
             debug: self.debug,
+        })
+    }
+
+    fn tls(&self) -> Option<TlsOptions> {
+        let is_wanted = self.cafile.is_some() || self.tls_use_os_certs;
+        is_wanted.then(|| TlsOptions {
+            ca_file: self.cafile.clone(),
+            identity: self.cert.clone().zip(self.key.clone()),
+            any_name: self.insecure,
         })
     }
 

@@ -4,16 +4,16 @@ use super::error::ClientError;
 use super::options::ConnectOptions;
 use super::report::{reason_name, say};
 use super::stop::StopFlag;
+use super::stream::Stream;
 use super::wire::{self, Incoming};
 use crate::codec::{ProtocolVersion, ReasonCode};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// Time for a TCP connection, and again for CONNACK.
+/// With what TLS answers bytes that are none: an alert record of version 3.
+const TLS_ALERT: [u8; 2] = [21, 3];
+/// Time for CONNACK.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A broker that takes nothing for this long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a wish to stop may go unseen.
 const STOP_POLL: Duration = Duration::from_millis(250);
 /// Time for the broker to take our last bytes and close.
@@ -35,7 +35,7 @@ pub struct ServerLimits {
 /// Packets are collected in `outgoing` and go out before anything is waited for.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     pub version: ProtocolVersion,
     pub client_id: String,
     pub limits: ServerLimits,
@@ -57,7 +57,7 @@ impl Connection {
     /// # Errors
     /// The network fails, or the broker refuses.
     pub fn open(options: &ConnectOptions, stop: &StopFlag) -> Result<Self, ClientError> {
-        let (stream, address) = connect(&options.host, options.port)?;
+        let (stream, address) = Stream::connect(&options.host, options.port, options.tls.as_ref())?;
         let mut connection = Self {
             stream,
             version: options.version,
@@ -87,7 +87,13 @@ impl Connection {
     }
 
     fn on_connect_sent(&mut self, address: &str) -> Result<(), ClientError> {
-        let answer = self.receive(Some(Instant::now() + CONNECT_TIMEOUT))?;
+        let answer = match self.receive(Some(Instant::now() + CONNECT_TIMEOUT)) {
+            Err(ClientError::Protocol(_)) if self.received.starts_with(&TLS_ALERT) => {
+                let address = address.to_owned();
+                return Err(ClientError::AnswersInTls { address });
+            }
+            answer => answer?,
+        };
         let connack = match answer {
             Some(Incoming::ConnAck(connack)) => connack,
             Some(other) => return Err(ClientError::Unexpected(other.name())),
@@ -175,7 +181,7 @@ impl Connection {
 
     /// A broker that closes says the reason first: it may lie unread in our socket.
     fn why_sending_failed(&mut self, error: std::io::Error) -> ClientError {
-        let _ = self.stream.set_read_timeout(Some(STOP_POLL));
+        let _ = self.stream.set_read_timeout(STOP_POLL);
         loop {
             match self.decode() {
                 Ok(Some(_)) => {}
@@ -229,7 +235,7 @@ impl Connection {
             let wait = deadline_wait.min(keep_alive_wait).min(STOP_POLL);
             let wait = wait.max(Duration::from_millis(1));
             self.stream
-                .set_read_timeout(Some(wait))
+                .set_read_timeout(wait)
                 .map_err(ClientError::Network)?;
             self.read()?;
         }
@@ -302,8 +308,8 @@ impl Connection {
         if said.and_then(|()| self.transmit()).is_err() {
             return;
         }
-        let _ = self.stream.shutdown(Shutdown::Write);
-        let _ = self.stream.set_read_timeout(Some(STOP_POLL));
+        let _ = self.stream.end();
+        let _ = self.stream.set_read_timeout(STOP_POLL);
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         while Instant::now() < deadline && self.read().is_ok() {
             self.received.clear();
@@ -321,31 +327,6 @@ impl Connection {
             say(format_args!("Client {id} {}", what()));
         }
     }
-}
-
-/// Tries the host's addresses in their order; the stream and what it is connected to, for people.
-fn connect(host: &str, port: u16) -> Result<(TcpStream, String), ClientError> {
-    let refused = |source| ClientError::Resolve {
-        host: host.to_owned(),
-        source,
-    };
-    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(refused)?.collect();
-    let mut last = refused(std::io::Error::from(ErrorKind::NotFound));
-    for socket_address in addresses {
-        let address = format!("{host}:{port}");
-        match connect_to(socket_address) {
-            Ok(stream) => return Ok((stream, address)),
-            Err(source) => last = ClientError::Connect { address, source },
-        }
-    }
-    Err(last)
-}
-
-fn connect_to(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    Ok(stream)
 }
 
 fn seconds(seconds: u16) -> Option<Duration> {

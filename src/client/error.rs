@@ -11,6 +11,12 @@ pub enum ClientError {
     Resolve { host: String, source: io::Error },
     /// None of the host's addresses answers.
     Connect { address: String, source: io::Error },
+    /// A file that TLS needs cannot be used; which, and why.
+    TlsFile(String),
+    /// The TLS handshake failed.
+    Tls { address: String, source: io::Error },
+    /// What came instead of CONNACK was TLS.
+    AnswersInTls { address: String },
     /// CONNACK did not come in time.
     NoConnAck { address: String },
     /// CONNACK with a reason.
@@ -65,10 +71,20 @@ impl fmt::Display for ClientError {
                     _ => formatter.write_str("; see --host and --port"),
                 }
             }
+            Self::TlsFile(what) => formatter.write_str(what),
+            Self::Tls { address, source } => write!(
+                formatter,
+                "TLS with {address} failed: {source}; see --cafile, --cert and --insecure"
+            ),
+            Self::AnswersInTls { address } => write!(
+                formatter,
+                "{address} speaks TLS: name its authority with --cafile, or add \
+                 --tls-use-os-certs"
+            ),
             Self::NoConnAck { address } => write!(
                 formatter,
-                "{address} took the connection but does not answer CONNECT: is it an MQTT broker \
-                 without TLS?"
+                "{address} took the connection but does not answer CONNECT: is it an MQTT broker, \
+                 and one without TLS unless --cafile was given?"
             ),
             Self::ConnectRefused { reason, text } => {
                 formatter.write_str("the broker refused the connection: ")?;

@@ -1,4 +1,5 @@
-//! The small client behind `ringway pub` and `ringway sub`: one blocking socket, our own codec.
+//! The small client behind `ringway pub` and `ringway sub`: one blocking socket, TLS around it if
+//! wanted, our own codec.
 //!
 //! Runs on the program's main thread, never in the broker. It reads the clock and waits, as a
 //! program for one connection may.
@@ -18,7 +19,9 @@ pub mod payload;
 pub mod publish;
 mod report;
 pub mod stop;
+mod stream;
 pub mod subscribe;
+mod tls;
 mod wire;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::format::Format;
 use super::message::MessageProperties;
 use super::payload::PayloadSource;
 use crate::codec::{ProtocolVersion, QosLevel, RetainHandling};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to connect, and as whom.
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub struct ConnectOptions {
     pub host: String,
     pub port: u16,
+    /// `None`: plain TCP.
+    pub tls: Option<TlsOptions>,
     pub version: ProtocolVersion,
     /// Empty: the broker assigns one.
     pub client_id: String,
@@ -24,6 +27,17 @@ pub struct ConnectOptions {
     pub will: Option<WillOptions>,
     /// Say every packet on standard error.
     pub debug: bool,
+}
+
+/// How to speak TLS.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// PEM file of the authorities to trust; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of our certificate, with its chain, and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The broker's certificate may be for another host.
+    pub any_name: bool,
 }
 
 #[derive(Clone, Debug)]

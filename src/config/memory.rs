@@ -13,8 +13,8 @@ pub const CONNECTION_KERNEL_BYTES: u64 = 3600 + 864;
 /// under it takes from the system it was 3.9 KB.
 pub const TLS_BYTES: u64 = 4 << 10;
 /// What of TLS may wait for the network, per connection: parts of one record or of a handshake, and
-/// 64 KiB of records to send with one on top.
-pub const TLS_WAITING_BYTES: u64 = (32 << 10) + (80 << 10);
+/// 64 KiB of records to send with one on top, in a buffer that doubles when it grows.
+pub const TLS_WAITING_BYTES: u64 = (32 << 10) + (128 << 10);
 /// A session without a connection, its queue empty.
 pub const SESSION_BYTES: u64 = 512;
 /// Receive buffers of one core: 2048 of 4 KiB, whatever the number of connections.

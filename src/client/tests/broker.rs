@@ -98,6 +98,7 @@ pub(super) fn connect_options(port: u16) -> ConnectOptions {
     ConnectOptions {
         host: "127.0.0.1".to_owned(),
         port,
+        tls: None,
         version: ProtocolVersion::V5,
         client_id: "c".to_owned(),
         clean_start: true,

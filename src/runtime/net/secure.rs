@@ -193,7 +193,12 @@ impl Net {
                     last: None,
                     shut_down: false,
                 }));
+                // It could not be sealed any more, and would keep the alert waiting.
+                let unsent = socket.transmit.take();
                 self.sockets.forget(connection);
+                if let Some(unsent) = unsent {
+                    shard.recycle(unsent);
+                }
                 shard.on_connection_closed(now, connection, cause);
                 self.push_unsent(name);
                 self.await_close(shard, now, name);
