@@ -55,9 +55,12 @@ fn a_host_is_measured_asked_and_checked() {
     let data = measure(&order(&program, &folder), &mut notes).unwrap();
     // A saturated test machine may cost some points.
     assert!(data.traffic.len() > 25, "{:?}", notes.0);
-    assert_eq!(data.fleets.len(), 3, "{:?}", data.skipped);
+    assert_eq!(data.fleets.len(), 4, "{:?}", data.skipped);
     assert!(data.fleets.iter().all(|fleet| fleet.steps.len() >= 3));
     assert!(data.traffic.iter().any(|point| point.is_durable));
+    assert!(data.traffic.iter().any(|point| point.is_tls));
+    let handshakes = data.handshakes.as_ref().unwrap();
+    assert!(handshakes.cpu_s > handshakes.plain_cpu_s, "{handshakes:?}");
     assert!(data.broker_version.starts_with("ringway "));
 
     let file = folder.join("plan.json");
@@ -81,6 +84,13 @@ fn a_host_is_measured_asked_and_checked() {
     let answer = answer::answer(&model, &question).unwrap();
     assert!(answer.cores.cpu.estimate > 0.0 && answer.disk.is_some());
     assert!(text::answer(&answer).contains("cores"));
+    let secure = Question {
+        is_tls: true,
+        ..question
+    };
+    let secure = answer::answer(&model, &secure).unwrap();
+    assert!(secure.handshakes.is_some_and(|it| it.us_each > 0.0));
+    assert!(!secure.not_measured.iter().any(|it| it.contains("TLS")));
 
     let check_order = check::Order {
         program,
@@ -89,7 +99,7 @@ fn a_host_is_measured_asked_and_checked() {
     };
     let found = check::check(&data, &check_order, &mut notes).unwrap();
     let is_cpu = |found: &&check::Comparison| found.unit == "us a message";
-    assert_eq!(found.iter().filter(is_cpu).count(), 5, "{:?}", notes.0);
+    assert_eq!(found.iter().filter(is_cpu).count(), 6, "{:?}", notes.0);
     assert!(
         found
             .iter()

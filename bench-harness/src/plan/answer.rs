@@ -11,7 +11,7 @@ use super::network::{self, Network};
 use super::scaling::{self, Basis};
 
 /// Version of the answer as JSON.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The broker runs on no more.
 pub const CORES_MAX: u32 = 128;
 
@@ -42,6 +42,8 @@ pub struct Answer {
     pub cores: Cores,
     pub memory: Option<Memory>,
     pub disk: Option<Disk>,
+    /// Where TLS was asked for and measured.
+    pub handshakes: Option<Handshakes>,
     pub network: Network,
     pub confidence: Confidence,
     /// What was taken for granted, with its value.
@@ -79,6 +81,15 @@ pub struct Memory {
     pub kernel_bytes: Interval,
     pub user_bytes_per_connection: Interval,
     pub kernel_bytes_per_connection: Interval,
+}
+
+/// Full TLS handshakes, as after a loss of power when nobody has a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Handshakes {
+    /// CPU time of the broker.
+    pub us_each: f64,
+    /// For all connections at once, on all cores of the answer.
+    pub all_s: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -151,6 +162,7 @@ impl Question {
             fan_out: self.fan_out,
             is_v5: self.is_v5,
             is_durable: self.is_durable,
+            is_tls: self.is_tls,
             batch: 1.0,
         }
     }
@@ -183,6 +195,7 @@ pub fn answer(model: &Model, question: &Question) -> Result<Answer, String> {
         cores,
         memory,
         disk,
+        handshakes: handshakes(model, question, cores.estimate.unwrap_or(CORES_MAX)),
         network: network::load(
             &message,
             question.messages_per_s,
@@ -204,7 +217,8 @@ fn cores(model: &Model, question: &Question) -> Cores {
     let (rate, pings) = (question.messages_per_s / 1e6, question.pings_per_s() / 1e6);
     // Of the cores that the cost was fitted on.
     let cpu_of = |view: &View<'_>| {
-        rate * view.message_us(&message, busy) + pings * view.cost.ping_us(busy) * view.factor
+        rate * view.message_us(&message, busy)
+            + pings * view.cost.ping_us(question.is_tls, busy) * view.factor
     };
     // More than the broker can use counts as infinitely many.
     let wanted = model.interval(|view| {
@@ -225,7 +239,7 @@ fn cores(model: &Model, question: &Question) -> Cores {
         high: number(wanted.high),
         cpu: model.interval(|view| cpu_of(view) * more(view)),
         cpu_batched: rate * cost.batched_us(&message) * more(&model.best()),
-        cpu_alone: (rate * cost.alone_us(&message) + pings * cost.ping_us(0.0))
+        cpu_alone: (rate * cost.alone_us(&message) + pings * cost.ping_us(question.is_tls, 0.0))
             * more(&model.best()),
         us_per_message: model.message_us(&message, cores.unwrap_or(model.cores_of_cost), busy),
         peak: model.scaling.scaling.peak_cores(),
@@ -253,14 +267,34 @@ fn memory(model: &Model, question: &Question, cores: u32) -> Option<Memory> {
     let connections = question.connections as f64;
     // Buffers and tables that each core has, whoever is connected.
     let base = fleet.user.intercept.max(0.0) * f64::from(cores) / f64::from(fleet.cores);
+    let tls = tls_bytes(model, question);
     let positive = |slope: Interval| slope.map(|bytes| bytes.max(0.0));
-    let (user, kernel) = (positive(fleet.user.slope), positive(fleet.kernel.slope));
+    let user = positive(fleet.user.slope.map(|bytes| bytes + tls));
+    let kernel = positive(fleet.kernel.slope);
     Some(Memory {
         kind,
         user_bytes: user.map(|bytes| base + bytes * connections),
         kernel_bytes: kernel.map(|bytes| bytes * connections),
         user_bytes_per_connection: user,
         kernel_bytes_per_connection: kernel,
+    })
+}
+
+/// What TLS adds to a connection's user memory, whatever its session.
+fn tls_bytes(model: &Model, question: &Question) -> f64 {
+    let slope = |kind| Some(model.fleets.get(&kind)?.user.slope.estimate);
+    match (slope(FleetKind::Secure), slope(FleetKind::Subscribed)) {
+        (Some(secure), Some(plain)) if question.is_tls => (secure - plain).max(0.0),
+        _ => 0.0,
+    }
+}
+
+fn handshakes(model: &Model, question: &Question, cores: u32) -> Option<Handshakes> {
+    let point = model.handshakes.as_ref().filter(|_| question.is_tls)?;
+    let us_each = point.us_each();
+    Some(Handshakes {
+        us_each,
+        all_s: us_each / 1e6 * question.connections as f64 / f64::from(cores),
     })
 }
 
@@ -319,6 +353,13 @@ fn assumed(model: &Model, question: &Question) -> Vec<String> {
             "each connection sends a PINGREQ every {} s, counted as one read, write and wake-up",
             question.keep_alive_s
         ));
+    }
+    if question.is_tls {
+        assumed.push(
+            "TLS 1.3, each packet a record of its own, an ECDSA key; a handshake with an RSA key \
+             takes a multiple"
+                .to_owned(),
+        );
     }
     let (late, open) = (model.range.late, model.range.open);
     if late > 0 {
@@ -399,10 +440,11 @@ fn extrapolated(model: &Model, question: &Question, cores: &Cores) -> Vec<String
 fn not_measured(model: &Model, answer: &Answer) -> Vec<String> {
     let (question, range) = (&answer.question, &model.range);
     let mut missing = Vec::new();
-    if question.is_tls {
-        missing.push(
-            "TLS: not measured; nothing is added for it to cores, memory or network".to_owned(),
-        );
+    if question.is_tls && !range.is_tls {
+        missing.push("TLS: not measured; nothing is added for it to the cores".to_owned());
+    }
+    if question.is_tls && !model.fleets.contains_key(&FleetKind::Secure) {
+        missing.push("memory of TLS: nothing is added for it".to_owned());
     }
     if !range.qos.contains(&question.qos) && !range.durable_qos.contains(&question.qos) {
         missing.push(format!(
@@ -454,7 +496,7 @@ fn confidence(model: &Model, answer: &Answer) -> Confidence {
         }),
     ];
     let distance = factors.into_iter().fold(1.0, f64::max);
-    let is_missing = question.is_tls
+    let is_missing = (question.is_tls && !model.range.is_tls)
         || answer.cores.estimate.is_none()
         || model.range.late * 2 > model.range.open
         || (question.is_durable && (model.range.durable_qos.is_empty() || answer.disk.is_none()));

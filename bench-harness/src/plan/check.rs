@@ -10,7 +10,7 @@ use super::cost::Message;
 use super::data::{FleetKind, LAG_US_MAX, PlanData};
 use super::fleet::{self, FleetRun};
 use super::linear::Interval;
-use super::measure::{Witness, run};
+use super::measure::{Run, Witness, run};
 use super::model::{self, Model, View};
 use super::probe::Probe;
 use crate::control::Status;
@@ -42,13 +42,14 @@ pub struct Comparison {
 const FLEET_GROWTH: f64 = 1.5;
 const FLEET_SECONDS: f64 = 3.0;
 
-/// Neither these scenarios nor these payloads are among the measured ones.
-const RUNS: [(&str, u8, Version, u32); 5] = [
-    ("mixed-1K-50-5-2K", 1, Version::V50, 200),
-    ("mixed-1K-50-5-8K", 1, Version::V50, 200),
-    ("fanout-5-20-5-20K", 1, Version::V311, 128),
-    ("pairs-300-5K", 0, Version::V311, 256),
-    ("fanin-200-2-5K", 2, Version::V50, 100),
+/// Neither these scenarios nor these payloads are among the measured ones. The last column: TLS.
+const RUNS: [(&str, u8, Version, u32, bool); 6] = [
+    ("mixed-1K-50-5-2K", 1, Version::V50, 200, false),
+    ("mixed-1K-50-5-8K", 1, Version::V50, 200, false),
+    ("fanout-5-20-5-20K", 1, Version::V311, 128, false),
+    ("pairs-300-5K", 0, Version::V311, 256, false),
+    ("fanin-200-2-5K", 2, Version::V50, 100, false),
+    ("pairs-200-4K", 1, Version::V50, 200, true),
 ];
 
 pub fn check(
@@ -69,11 +70,14 @@ pub fn check(
     }
     let cores = model.cores_of_cost;
     let broker = broker::start(&order.program, cores, &order.folder)?;
-    for (scenario, qos, version, payload_bytes) in RUNS {
-        let run = run(scenario, qos, version, payload_bytes);
+    for (scenario, qos, version, payload_bytes, is_tls) in RUNS {
+        let run = Run {
+            is_tls,
+            ..run(scenario, qos, version, payload_bytes)
+        };
         let show = &mut |status: Status<'_>| witness.show(status);
         let (result, _) = run.carry_out(&broker, (0.5, order.seconds), show)?;
-        match compare(&model, cores, &result) {
+        match compare(&model, cores, is_tls, &result) {
             Some(comparison) => found.push(comparison),
             None => witness.tell(&format!("skipped: {scenario}: {:?}", result.void)),
         }
@@ -82,7 +86,7 @@ pub fn check(
 }
 
 /// The run's own count of deliveries is part of the question, not of the answer.
-fn compare(model: &Model, cores: u32, result: &RunResult) -> Option<Comparison> {
+fn compare(model: &Model, cores: u32, is_tls: bool, result: &RunResult) -> Option<Comparison> {
     let (broker, counts) = (result.broker.as_ref()?, &result.counts);
     let is_told = result.failures.is_empty() && counts.delivered > 0 && result.measured_s > 0.0;
     if !is_told {
@@ -94,12 +98,14 @@ fn compare(model: &Model, cores: u32, result: &RunResult) -> Option<Comparison> 
         fan_out: counts.delivered as f64 / counts.sent as f64,
         is_v5: result.parameters.mqtt == "5.0",
         is_durable: false,
+        is_tls,
         batch: 1.0,
     };
     let rate = counts.sent as f64 / result.measured_s;
     let predicted = model.interval(|view| message_us(view, &message, rate, cores));
     let cpu_us = (broker.cpu_user_s + broker.cpu_system_s) * 1e6;
-    let what = format!("{} QoS {}", result.scenario, result.parameters.qos);
+    let tls = if is_tls { " TLS" } else { "" };
+    let what = format!("{} QoS {}{tls}", result.scenario, result.parameters.qos);
     let lag_us = result.send_lag_us.as_ref().map_or(0, |lag| lag.p99);
     Some(Comparison {
         is_late: lag_us > LAG_US_MAX,
@@ -146,9 +152,9 @@ fn check_fleet(
         end_bytes: fleet::kernel_bytes_of_an_end()?,
     };
     let broker = broker::start(&order.program, fit.cores, &order.folder)?;
-    let mut probe = Probe::new(broker.pid())?;
+    let mut probe = Probe::new(broker.broker.pid())?;
     let show = &mut |status: Status<'_>| witness.show(status);
-    let point = run.measure(broker.target(), &mut probe, show)?;
+    let point = run.measure(&broker, &mut probe, show)?;
     let Some(last) = point.steps.last() else {
         return Ok(Vec::new());
     };

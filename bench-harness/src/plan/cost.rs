@@ -7,9 +7,10 @@
 //! | read, write | socket operations: packets by the number that share one operation |
 //! | wake-up | times that a core slept and was woken |
 //! | MQTT 5.0 | PUBLISH packets in and out with property lengths |
+//! | TLS | records in and out, as many as socket operations; KiB in them |
 //! | durable delivery, sync | records for persistent sessions, and batches of them |
 //!
-//! The first four and the last two are work that is always there; reads, writes and wake-ups depend
+//! The first four, the KiB of TLS and the last two are work that is always there; reads, writes and wake-ups depend
 //! on how messages come. In full batches they vanish, one message at a time they are nearly all
 //! there is. Between these two ends the number of wake-ups decides: an event wakes a core only if
 //! the core sleeps, so a core that is busy for a share `b` of its time is woken by `1 - b` of the
@@ -21,10 +22,11 @@ use crate::result::Pace;
 use crate::schedule::Random;
 
 /// Parts of the sum.
-pub const PARTS: usize = 10;
+pub const PARTS: usize = 12;
 const READ: usize = 4;
 const WRITE: usize = 5;
 const WAKE_UP: usize = 6;
+const RECORD: usize = 10;
 pub const PART_NAMES: [&str; PARTS] = [
     "PUBLISH in",
     "PUBLISH out",
@@ -36,6 +38,8 @@ pub const PART_NAMES: [&str; PARTS] = [
     "PUBLISH of MQTT 5.0",
     "durable delivery",
     "journal sync",
+    "TLS record",
+    "KiB through TLS",
 ];
 /// What the number of events is made of.
 pub const EVENT_PARTS: usize = 4;
@@ -50,6 +54,7 @@ pub struct Message {
     pub fan_out: f64,
     pub is_v5: bool,
     pub is_durable: bool,
+    pub is_tls: bool,
     /// Packets that share a socket operation, and messages that share a wake-up.
     pub batch: f64,
 }
@@ -83,6 +88,7 @@ impl Message {
             fan_out: point.fan_out,
             is_v5: point.mqtt == "5.0",
             is_durable: point.is_durable,
+            is_tls: point.is_tls,
             batch,
         }
     }
@@ -121,6 +127,8 @@ impl Message {
             flag(self.is_v5) * publishes,
             flag(self.is_durable) * self.fan_out,
             flag(self.is_durable) / self.batch,
+            flag(self.is_tls) * (self.packets_in() + self.packets_out()) / self.batch,
+            flag(self.is_tls) * self.payload_bytes / 1_024.0 * publishes,
         ]
     }
 
@@ -174,9 +182,13 @@ impl Cost {
         self.with_wake_ups_us(message, message.packets_in())
     }
 
-    /// PINGREQ and PINGRESP: a read, a write and a wake-up.
-    pub fn ping_us(&self, busy: f64) -> f64 {
-        self.parts_us[READ] + self.parts_us[WRITE] + self.parts_us[WAKE_UP] * (1.0 - busy)
+    /// PINGREQ and PINGRESP: a read, a write and a wake-up, and two records of TLS.
+    pub fn ping_us(&self, is_tls: bool, busy: f64) -> f64 {
+        let records = if is_tls { 2.0 } else { 0.0 };
+        self.parts_us[READ]
+            + self.parts_us[WRITE]
+            + self.parts_us[WAKE_UP] * (1.0 - busy)
+            + self.parts_us[RECORD] * records
     }
 }
 

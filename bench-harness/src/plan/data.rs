@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::result::{BrokerUse, Environment, Pace, RunResult};
 
 /// Version of this data model.
-pub const FORMAT: u32 = 1;
+/// 2: TLS.
+pub const FORMAT: u32 = 2;
 /// At the 99th percentile; the same as for a run whose latencies count.
 pub const LAG_US_MAX: u64 = 1_000;
 /// A file of a thousand points is below a megabyte.
@@ -31,6 +32,8 @@ pub struct PlanData {
     pub traffic: Vec<TrafficPoint>,
     pub fleets: Vec<FleetPoint>,
     pub disk: Option<DiskPoint>,
+    #[serde(default)]
+    pub handshakes: Option<HandshakePoint>,
     /// What was tried and gave no point, and why.
     pub skipped: Vec<String>,
 }
@@ -51,6 +54,8 @@ pub struct TrafficPoint {
     pub pace: Pace,
     /// Whether the receivers' sessions are persistent and `durability.ack` is `disk`.
     pub is_durable: bool,
+    #[serde(default)]
+    pub is_tls: bool,
     /// Whether generator and broker had to share a CPU.
     pub shares_cpu: bool,
     pub measured_s: f64,
@@ -84,6 +89,33 @@ pub enum FleetKind {
     Subscribed,
     /// With one subscription in a session that outlives the connection.
     Persistent,
+    /// With one subscription, over TLS.
+    Secure,
+}
+
+/// CPU time of the broker while clients connect all at once, each with a full TLS handshake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HandshakePoint {
+    pub connections: u64,
+    /// With everything that a connection costs besides.
+    pub cpu_s: f64,
+    /// The same without TLS.
+    pub plain_cpu_s: f64,
+}
+
+impl HandshakePoint {
+    /// What TLS adds to a connection.
+    pub fn us_each(&self) -> f64 {
+        ((self.cpu_s - self.plain_cpu_s) * 1e6 / self.connections as f64).max(0.0)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let is_sound =
+            self.connections > 0 && self.cpu_s.is_finite() && self.plain_cpu_s.is_finite();
+        is_sound
+            .then_some(())
+            .ok_or_else(|| "the cost of TLS handshakes is not a measurement".to_owned())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +152,7 @@ pub struct SyncPoint {
 pub struct Circumstances {
     pub cores: u32,
     pub is_durable: bool,
+    pub is_tls: bool,
     pub shares_cpu: bool,
     pub disk_write_bytes: Option<u64>,
 }
@@ -160,6 +193,7 @@ impl TrafficPoint {
             connections: parameters.connections,
             pace: parameters.pace.clone(),
             is_durable: around.is_durable,
+            is_tls: around.is_tls,
             shares_cpu: around.shares_cpu,
             measured_s: result.measured_s,
             published: counts.sent,
@@ -274,6 +308,9 @@ impl PlanData {
         for point in &data.traffic {
             point.check()?;
         }
+        if let Some(point) = &data.handshakes {
+            point.check()?;
+        }
         Ok(data)
     }
 }
@@ -300,6 +337,7 @@ pub fn merge(files: Vec<PlanData>) -> Result<PlanData, String> {
         all.traffic.extend(file.traffic);
         all.fleets.extend(file.fleets);
         all.disk = all.disk.or(file.disk);
+        all.handshakes = all.handshakes.or(file.handshakes);
         all.skipped.extend(file.skipped);
     }
     Ok(all)

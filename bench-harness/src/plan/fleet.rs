@@ -6,12 +6,12 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use super::broker::Measured;
 use super::data::{FleetKind, FleetPoint, FleetStep};
 use super::probe::{Probe, field};
 use crate::control::{self, Setup, Status, new_run_id};
 use crate::result::BrokerProbe as _;
 use crate::scenario::Options;
-use crate::target::Target;
 
 /// Sizes at which memory is read.
 const STEPS: u64 = 8;
@@ -66,7 +66,7 @@ pub(super) struct FleetRun {
 impl FleetRun {
     pub(super) fn measure(
         &self,
-        target: &Target,
+        broker: &Measured,
         probe: &mut Probe,
         show: &mut dyn FnMut(Status<'_>),
     ) -> Result<FleetPoint, String> {
@@ -82,7 +82,7 @@ impl FleetRun {
             }
             show(status);
         };
-        let run = control::run(&self.setup(target), None, &mut on_status)?;
+        let run = control::run(&self.setup(broker), None, &mut on_status)?;
         let counts = &run.result.counts;
         if counts.connect_failures + counts.disconnects > 0 {
             let reason = run.result.void.first().cloned().unwrap_or_default();
@@ -108,12 +108,12 @@ impl FleetRun {
         })
     }
 
-    fn setup(&self, target: &Target) -> Setup {
+    fn setup(&self, broker: &Measured) -> Setup {
         let rate = self.connections as f64 / self.seconds;
         let count = self.connections;
         let scenario = match self.kind {
             FleetKind::Connected => format!("conn-tcp-{count}-{rate:.0}"),
-            FleetKind::Subscribed => format!("idle-{count}"),
+            FleetKind::Subscribed | FleetKind::Secure => format!("idle-{count}"),
             FleetKind::Persistent => format!("idle-persistent-{count}"),
         };
         Setup {
@@ -124,7 +124,11 @@ impl FleetRun {
                 run_id: new_run_id(),
                 ..Options::default()
             },
-            ..Setup::new(&scenario, target.clone())
+            tls: broker.tls.clone(),
+            ..Setup::new(
+                &scenario,
+                broker.target(self.kind == FleetKind::Secure).clone(),
+            )
         }
     }
 }

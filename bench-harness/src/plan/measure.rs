@@ -6,12 +6,11 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::broker;
-use super::data::{Circumstances, FORMAT, FleetKind, PlanData, TrafficPoint};
+use super::broker::{self, Measured};
+use super::data::{Circumstances, FORMAT, FleetKind, HandshakePoint, PlanData, TrafficPoint};
 use super::disk;
 use super::fleet::{self, FleetRun};
 use super::probe::Probe;
-use crate::broker::Broker;
 use crate::control::{self, Setup, Status, new_run_id};
 use crate::environment::Watch;
 use crate::mqtt::Version;
@@ -75,6 +74,7 @@ pub(super) struct Run {
     pub payload_bytes: u32,
     pub pace: Option<PaceChoice>,
     pub is_durable: bool,
+    pub is_tls: bool,
 }
 
 const SATURATED: &str = "pairs-saturated-16";
@@ -87,6 +87,8 @@ const RATES: [&str; 3] = ["pairs-100-1K", "pairs-100-4K", "pairs-100-15K"];
 const DURABLE_RATE: &str = "durable-p2p-100-100-100-2K";
 const DURABLE: &str = "durable-p2p-16-16-16-1K";
 const DURABLE_ONE: &str = "durable-p2p-1-1-1-1K";
+const STORM: &str = "conn-storm-2K";
+const STORM_CONNECTIONS: u64 = 2_000;
 const WINDOW: PaceChoice = PaceChoice::WindowBytes(64 * 1_024);
 
 pub(super) fn run(scenario: &'static str, qos: u8, version: Version, payload_bytes: u32) -> Run {
@@ -97,6 +99,7 @@ pub(super) fn run(scenario: &'static str, qos: u8, version: Version, payload_byt
         payload_bytes,
         pace: None,
         is_durable: false,
+        is_tls: false,
     }
 }
 
@@ -111,6 +114,13 @@ fn durable(scenario: &'static str, pace: Option<PaceChoice>, qos: u8, payload_by
     Run {
         pace,
         is_durable: true,
+        ..run(scenario, qos, Version::V50, payload_bytes)
+    }
+}
+
+fn secure(scenario: &'static str, qos: u8, payload_bytes: u32) -> Run {
+    Run {
+        is_tls: true,
         ..run(scenario, qos, Version::V50, payload_bytes)
     }
 }
@@ -141,6 +151,12 @@ fn base_runs(is_quick: bool) -> Vec<Run> {
             runs.push(durable(DURABLE, Some(WINDOW), qos, payload));
         }
         runs.push(durable(DURABLE_ONE, one, qos, 64));
+    }
+    for qos in if is_quick { 1..=1 } else { 0..=2 } {
+        let names = [SATURATED, ONE, FAN_SATURATED, RATES[1]];
+        runs.extend(names.map(|name| secure(name, qos, 64)));
+        runs.push(secure(SATURATED, qos, 1_024));
+        runs.push(secure(FAN_SATURATED, qos, 1_024));
     }
     runs
 }
@@ -183,6 +199,10 @@ pub fn measure(order: &Order, witness: &mut dyn Witness) -> Result<PlanData, Str
     }
     data.disk = Some(disk);
     measure_fleets(order, fewest, &mut data, witness)?;
+    match measure_handshakes(order, fewest, witness) {
+        Ok(point) => data.handshakes = Some(point),
+        Err(error) => skip(error, &mut data, witness),
+    }
     for cores in &order.cores {
         let runs = if *cores == fewest {
             base_runs(order.is_quick)
@@ -214,9 +234,10 @@ fn measure_fleets(
         FleetKind::Connected,
         FleetKind::Subscribed,
         FleetKind::Persistent,
+        FleetKind::Secure,
     ] {
         let broker = broker::start(&order.program, cores, &order.folder)?;
-        let mut probe = Probe::new(broker.pid())?;
+        let mut probe = Probe::new(broker.broker.pid())?;
         let fleet = FleetRun {
             kind,
             cores,
@@ -225,7 +246,7 @@ fn measure_fleets(
             end_bytes,
         };
         let show = &mut |status: Status<'_>| witness.show(status);
-        match fleet.measure(broker.target(), &mut probe, show) {
+        match fleet.measure(&broker, &mut probe, show) {
             Ok(point) => {
                 witness.tell(&format!("fleet: {} sizes, {kind:?}", point.steps.len()));
                 data.fleets.push(point);
@@ -234,6 +255,40 @@ fn measure_fleets(
         }
     }
     Ok(())
+}
+
+/// Connects the same storm with and without TLS.
+fn measure_handshakes(
+    order: &Order,
+    cores: u32,
+    witness: &mut dyn Witness,
+) -> Result<HandshakePoint, String> {
+    let broker = broker::start(&order.program, cores, &order.folder)?;
+    let mut cpu_s = |is_tls: bool| {
+        let run = Run {
+            is_tls,
+            ..run(STORM, 1, Version::V50, 64)
+        };
+        let show = &mut |status: Status<'_>| witness.show(status);
+        let (result, _) = run.carry_out(&broker, (0.0, 0.0), show)?;
+        if let Some(reason) = result.void.first() {
+            return Err(format!("{STORM}: {reason}"));
+        }
+        let used = result.broker.ok_or("the broker was not observed")?;
+        Ok(used.cpu_user_s + used.cpu_system_s)
+    };
+    // Twice without: the first fills tables and pools.
+    cpu_s(false)?;
+    let point = HandshakePoint {
+        connections: STORM_CONNECTIONS,
+        plain_cpu_s: cpu_s(false)?,
+        cpu_s: cpu_s(true)?,
+    };
+    let each = point.us_each();
+    witness.tell(&format!(
+        "{cores} cores: {each:.0} us of CPU a TLS handshake"
+    ));
+    Ok(point)
 }
 
 fn skip(error: String, data: &mut PlanData, witness: &mut dyn Witness) {
@@ -260,6 +315,7 @@ fn measure_traffic(
         let around = Circumstances {
             cores,
             is_durable: run.is_durable,
+            is_tls: run.is_tls,
             shares_cpu: cores >= cpus,
             disk_write_bytes: probe.written_in_window().filter(|_| run.is_durable),
         };
@@ -277,7 +333,7 @@ fn measure_traffic(
 impl Run {
     pub(super) fn carry_out(
         &self,
-        broker: &Broker,
+        broker: &Measured,
         (warm_up_s, duration_s): (f64, f64),
         show: &mut dyn FnMut(Status<'_>),
     ) -> Result<(RunResult, Probe), String> {
@@ -293,9 +349,10 @@ impl Run {
                 ..Options::default()
             },
             cpus: generator_cpu(),
-            ..Setup::new(self.scenario, broker.target().clone())
+            tls: broker.tls.clone(),
+            ..Setup::new(self.scenario, broker.target(self.is_tls).clone())
         };
-        let mut probe = Probe::new(broker.pid())?;
+        let mut probe = Probe::new(broker.broker.pid())?;
         let result = control::run(&setup, Some(&mut probe), show)?.result;
         Ok((result, probe))
     }
@@ -309,8 +366,9 @@ fn generator_cpu() -> Vec<usize> {
 
 fn line(point: &TrafficPoint) -> String {
     let durable = if point.is_durable { " durable" } else { "" };
+    let tls = if point.is_tls { " TLS" } else { "" };
     format!(
-        "{} cores, {} QoS {}{durable} MQTT {} {} bytes: {:.2} us a message, {:.3} wake-ups, \
+        "{} cores, {} QoS {}{durable}{tls} MQTT {} {} bytes: {:.2} us a message, {:.3} wake-ups, \
          {:.0} % busy",
         point.cores,
         point.scenario,
@@ -357,7 +415,7 @@ mod tests {
         let seconds = |is_quick: bool, lengths: Lengths, more: usize| {
             let runs = base_runs(is_quick).len() + more * scaling_runs(is_quick).len();
             // Connecting and draining take half a second more.
-            runs as f64 * (lengths.warm_up_s + lengths.window_s + 0.5) + 3.0 * lengths.fleet_s
+            runs as f64 * (lengths.warm_up_s + lengths.window_s + 0.5) + 4.0 * lengths.fleet_s
         };
         let quick = seconds(true, Lengths::QUICK, 1);
         assert!(quick < 120.0, "{quick}");

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost::{self, Cost, CostFit, Message};
-use super::data::{DiskPoint, FleetKind, FleetPoint, FleetStep, PlanData, TrafficPoint};
+use super::data::{
+    DiskPoint, FleetKind, FleetPoint, FleetStep, HandshakePoint, PlanData, TrafficPoint,
+};
 use super::linear::{self, Interval, Line, Row};
 use super::scaling::{self, CorePoint, Scaling, ScalingFit};
 use crate::schedule::Random;
@@ -23,6 +25,7 @@ pub struct Model {
     pub scaling: ScalingFit,
     pub fleets: BTreeMap<FleetKind, FleetFit>,
     pub disk: Option<DiskPoint>,
+    pub handshakes: Option<HandshakePoint>,
     /// Bytes written by durable delivery, by durable byte of payload, by sync.
     pub journal: Option<[f64; 3]>,
     pub range: Range,
@@ -62,6 +65,7 @@ pub struct Range {
     pub qos: BTreeSet<u8>,
     pub durable_qos: BTreeSet<u8>,
     pub versions: BTreeSet<String>,
+    pub is_tls: bool,
     pub payload_bytes: (u32, u32),
     pub fan_out: (f64, f64),
     /// In runs with traffic.
@@ -105,6 +109,7 @@ impl Model {
             scaling,
             fleets: fleets(&data.fleets)?,
             disk: data.disk.clone(),
+            handshakes: data.handshakes.clone(),
             journal: journal(data),
             range: Range::of(&data.traffic),
             errors,
@@ -258,6 +263,7 @@ impl Range {
                 range.qos.insert(point.qos);
             }
             range.versions.insert(point.mqtt.clone());
+            range.is_tls |= point.is_tls;
             let (low, high) = range.payload_bytes;
             range.payload_bytes = (low.min(point.payload_bytes), high.max(point.payload_bytes));
             let (low, high) = range.fan_out;

@@ -10,6 +10,10 @@ const SEGMENT_BYTES: f64 = 1_448.0;
 /// PUBACK, PUBREC, PUBREL, PUBCOMP without properties.
 const ANSWER_BYTES: f64 = 4.0;
 const PING_BYTES: f64 = 2.0;
+/// Header, tag and content type of a record of TLS 1.3 (RFC 8446 section 5.2).
+const RECORD_BYTES: f64 = 5.0 + 16.0 + 1.0;
+/// Plain bytes of a record at most.
+const RECORD_BYTES_MAX: f64 = 16_384.0;
 /// Receivers acknowledge at least each second segment.
 const SEGMENTS_PER_ACK: f64 = 2.0;
 
@@ -36,11 +40,15 @@ struct Flow {
 
 pub fn load(message: &Message, rate: f64, topic_bytes: f64, pings_per_s: f64) -> Network {
     let publish = publish_bytes(message, topic_bytes);
+    // Each packet is a record of its own, or several.
+    let record = if message.is_tls { RECORD_BYTES } else { 0.0 };
+    let publish = publish + (publish / RECORD_BYTES_MAX).ceil() * record;
+    let (answer, ping) = (ANSWER_BYTES + record, PING_BYTES + record);
     let flow = |publishes: f64, packets: f64| {
         let answers = (packets - publishes) * rate;
         let segments = (publish / SEGMENT_BYTES).ceil() * publishes * rate;
         Flow {
-            bytes: publish * publishes * rate + answers * ANSWER_BYTES + pings_per_s * PING_BYTES,
+            bytes: publish * publishes * rate + answers * answer + pings_per_s * ping,
             segments: segments + answers + pings_per_s,
         }
     };
@@ -89,6 +97,7 @@ mod tests {
             fan_out,
             is_v5: false,
             is_durable: false,
+            is_tls: false,
             batch: 1.0,
         }
     }
@@ -116,6 +125,21 @@ mod tests {
         assert!(out.bits_per_s.low > payload_bits);
         assert_eq!(out.bits_per_s.high, payload_bits + 22_000.0 * 90.0 * 8.0);
         assert!(out.packets_per_s.low < out.packets_per_s.estimate);
+    }
+
+    #[test]
+    fn records_of_tls_take_bytes() {
+        let secure = Message {
+            is_tls: true,
+            ..message(1, 50.0, 1.0)
+        };
+        let bits = |message: &Message| {
+            let network = load(message, 1_000.0, 10.0, 100.0);
+            network.to_broker.bits_per_s.high
+        };
+        // A PUBLISH, a PUBACK and a tenth of a PINGREQ of each message.
+        let more = bits(&secure) - bits(&message(1, 50.0, 1.0));
+        assert!((more - 2.1 * 22.0 * 1_000.0 * 8.0).abs() < 1.0, "{more}");
     }
 
     #[test]

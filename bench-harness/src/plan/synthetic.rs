@@ -2,7 +2,8 @@
 
 use super::cost::{Cost, Message};
 use super::data::{
-    DiskPoint, FORMAT, FleetKind, FleetPoint, FleetStep, PlanData, SyncPoint, TrafficPoint,
+    DiskPoint, FORMAT, FleetKind, FleetPoint, FleetStep, HandshakePoint, PlanData, SyncPoint,
+    TrafficPoint,
 };
 use super::model::syncs_per_s;
 use super::scaling::Scaling;
@@ -11,7 +12,9 @@ use crate::schedule::Random;
 
 /// The order is that of `PART_NAMES`.
 pub(super) const COST: Cost = Cost {
-    parts_us: [0.08, 0.04, 0.03, 0.05, 1.2, 2.6, 22.0, 0.01, 0.9, 3.0],
+    parts_us: [
+        0.08, 0.04, 0.03, 0.05, 1.2, 2.6, 22.0, 0.01, 0.9, 3.0, 0.7, 0.6,
+    ],
     events: [1.0, 0.95, 0.2, 0.5],
 };
 pub(super) const SCALING: Scaling = Scaling {
@@ -21,6 +24,8 @@ pub(super) const SCALING: Scaling = Scaling {
 pub(super) const USER_BYTES: f64 = 700.0;
 pub(super) const KERNEL_BYTES: f64 = 4_300.0;
 pub(super) const SYNC_S: f64 = 100e-6;
+pub(super) const TLS_BYTES: f64 = 3_900.0;
+pub(super) const HANDSHAKE_US: f64 = 400.0;
 const BASE_BYTES: f64 = 20e6;
 
 /// A host of 8 cores, measured on 1, 2, 4 and 8, with `noise` as the largest relative error.
@@ -47,9 +52,15 @@ pub(super) fn data(noise: f64, seed: u64) -> PlanData {
         FleetKind::Connected,
         FleetKind::Subscribed,
         FleetKind::Persistent,
+        FleetKind::Secure,
     ] {
         data.fleets.push(fleet(kind, noise, &mut random));
     }
+    data.handshakes = Some(HandshakePoint {
+        connections: 1_000,
+        cpu_s: 0.05 + HANDSHAKE_US / 1e3,
+        plain_cpu_s: 0.05,
+    });
     data.disk = Some(DiskPoint {
         directory: "data".to_owned(),
         file_system: Some("ext4".to_owned()),
@@ -71,6 +82,7 @@ struct Load {
     pace: Pace,
     busy: f64,
     is_durable: bool,
+    is_tls: bool,
 }
 
 const fn load(fan_out: f64, pace: Pace, busy: f64, is_durable: bool) -> Load {
@@ -79,6 +91,14 @@ const fn load(fan_out: f64, pace: Pace, busy: f64, is_durable: bool) -> Load {
         pace,
         busy,
         is_durable,
+        is_tls: false,
+    }
+}
+
+const fn secure(load: Load) -> Load {
+    Load {
+        is_tls: true,
+        ..load
     }
 }
 
@@ -96,6 +116,9 @@ const LOADS: &[Load] = &[
     load(10.0, RATE, 0.3, false),
     load(1.0, RATE, 0.25, true),
     load(1.0, Pace::Window { messages: 300 }, 0.8, true),
+    secure(load(1.0, Pace::Window { messages: 600 }, 0.9, false)),
+    secure(load(1.0, Pace::Window { messages: 1 }, 0.4, false)),
+    secure(load(10.0, RATE, 0.3, false)),
 ];
 
 fn point(
@@ -118,6 +141,7 @@ fn point(
         connections: 200,
         pace: load.pace.clone(),
         is_durable,
+        is_tls: load.is_tls,
         shares_cpu: false,
         measured_s: 0.0,
         published,
@@ -145,6 +169,10 @@ fn point(
 }
 
 fn fleet(kind: FleetKind, noise: f64, random: &mut Random) -> FleetPoint {
+    let tls = match kind {
+        FleetKind::Secure => TLS_BYTES,
+        _ => 0.0,
+    };
     let steps = (1..=8).map(|step| {
         let connections = step * 1_000;
         let mut bytes = |each: f64, base: f64| {
@@ -153,7 +181,7 @@ fn fleet(kind: FleetKind, noise: f64, random: &mut Random) -> FleetPoint {
         };
         FleetStep {
             connections,
-            user_bytes: bytes(USER_BYTES, BASE_BYTES) as u64,
+            user_bytes: bytes(USER_BYTES + tls, BASE_BYTES) as u64,
             kernel_bytes: bytes(KERNEL_BYTES, 1e6) as i64,
         }
     });

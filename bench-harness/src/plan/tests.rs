@@ -2,7 +2,7 @@
 
 use super::answer::{self, Answer, Confidence, Question};
 use super::cost::{Message, PARTS};
-use super::data::{FleetKind, PlanData, merge};
+use super::data::{FORMAT, FleetKind, PlanData, merge};
 use super::model::Model;
 use super::scaling::Basis;
 use super::synthetic::{self, COST, SCALING};
@@ -31,6 +31,7 @@ fn message(qos: u8, fan_out: f64, payload_bytes: f64, is_durable: bool) -> Messa
         fan_out,
         is_v5: false,
         is_durable,
+        is_tls: false,
         batch: 1.0,
     }
 }
@@ -195,9 +196,39 @@ fn what_goes_beyond_the_measurements_is_said() {
         assert!(text.contains(what), "{what}: {text}");
     }
     assert_eq!(far.confidence, Confidence::Poor);
-    let tls = ask(&model, |asked| asked.is_tls = true);
-    assert!(tls.not_measured.iter().any(|text| text.contains("TLS")));
-    assert_eq!(tls.cores, ask(&model, |_| {}).cores, "nothing is invented");
+}
+
+#[test]
+fn tls_takes_what_was_measured_of_it_and_nothing_is_invented() {
+    let mut data = synthetic::data(0.0, 3);
+    let plain = |model: &Model| ask(model, |_| {});
+    let secure = |model: &Model| ask(model, |asked| asked.is_tls = true);
+    let model = Model::fit(&data).unwrap();
+    let (before, after) = (plain(&model), secure(&model));
+    // Three packets in, three out, and 0.25 KiB three times, on cores as busy as they may be.
+    let more = after.cores.us_per_message.estimate - before.cores.us_per_message.estimate;
+    let known = 6.0 * COST.parts_us[10] + 0.75 * COST.parts_us[11];
+    let cores = |answer: &Answer| SCALING.cost(answer.cores.estimate.unwrap());
+    assert!((more / known - cores(&after)).abs() < 0.5, "{more} {known}");
+    let bytes = |answer: &Answer| answer.memory.unwrap().user_bytes_per_connection.estimate;
+    assert!((bytes(&after) - bytes(&before) - synthetic::TLS_BYTES).abs() < 40.0);
+    let handshakes = after.handshakes.unwrap();
+    assert!((handshakes.us_each - synthetic::HANDSHAKE_US).abs() < 0.1);
+    let cores = f64::from(after.cores.estimate.unwrap());
+    assert!((handshakes.all_s - 2.0 / cores).abs() < 0.01);
+    assert!(!after.not_measured.iter().any(|text| text.contains("TLS")));
+    assert_eq!(before.handshakes, None);
+
+    data.traffic.retain(|point| !point.is_tls);
+    data.fleets.retain(|point| point.kind != FleetKind::Secure);
+    data.handshakes = None;
+    let model = Model::fit(&data).unwrap();
+    let (before, after) = (plain(&model), secure(&model));
+    assert_eq!(after.cores, before.cores);
+    assert_eq!(after.memory, before.memory);
+    let missing = after.not_measured.iter();
+    assert_eq!(missing.filter(|text| text.contains("TLS")).count(), 2);
+    assert_eq!(after.confidence, Confidence::Poor);
 }
 
 #[test]
@@ -256,7 +287,7 @@ fn people_read_every_part_of_an_answer() {
         text.lines().all(|line| line.chars().count() < 160),
         "{text}"
     );
-    assert!(text.contains("TLS: not measured"), "{text}");
+    assert!(text.contains("TLS handshake"), "{text}");
 }
 
 #[test]
@@ -304,9 +335,30 @@ fn files_are_read_as_they_were_written() {
 }
 
 #[test]
+fn files_from_before_tls_are_read() {
+    let mut data = synthetic::data(0.0, 1);
+    data.traffic.retain(|point| !point.is_tls);
+    data.fleets.retain(|point| point.kind != FleetKind::Secure);
+    data.handshakes = None;
+    let text = serde_json::to_string(&data).unwrap();
+    let old = text
+        .replace("\"is_tls\":false,", "")
+        .replace(",\"handshakes\":null", "")
+        .replacen(&format!("\"format\":{FORMAT}"), "\"format\":1", 1);
+    assert!(!old.contains("is_tls") && !old.contains("handshakes"));
+    let read = PlanData::parse(&old).unwrap();
+    assert_eq!((read.format, read.traffic.len()), (1, data.traffic.len()));
+    assert!(Model::fit(&read).is_ok());
+}
+
+#[test]
 fn files_of_others_are_refused() {
     let text = serde_json::to_string(&synthetic::data(0.0, 1)).unwrap();
-    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    let (own, next) = (
+        format!("\"format\":{FORMAT}"),
+        format!("\"format\":{}", FORMAT + 1),
+    );
+    let newer = text.replacen(&own, &next, 1);
     assert!(PlanData::parse(&newer).unwrap_err().contains("newer"));
     let newer = "{\"format\": 7, \"another\": []}";
     assert!(PlanData::parse(newer).unwrap_err().contains("newer"));

@@ -13,8 +13,10 @@ const MEBI: f64 = 1_048_576.0;
 pub fn answer(answer: &Answer) -> String {
     let asked = &answer.question;
     let durable = if asked.is_durable { ", durable" } else { "" };
+    let tls = if asked.is_tls { ", TLS" } else { "" };
     let mut lines = vec![format!(
-        "{} connections, {} messages/s to {} receivers each, QoS {}{durable}, {} bytes, MQTT {}",
+        "{} connections, {} messages/s to {} receivers each, QoS {}{durable}{tls}, {} bytes, \
+         MQTT {}",
         asked.connections,
         number(asked.messages_per_s),
         number(asked.fan_out),
@@ -28,6 +30,11 @@ pub fn answer(answer: &Answer) -> String {
     }
     if let Some(found) = &answer.disk {
         disk(found, &mut lines);
+    }
+    if let Some(found) = &answer.handshakes {
+        let (each, all) = (number(found.us_each), number(found.all_s));
+        let text = format!("{each} us of CPU a TLS handshake; all at once {all} s of all cores");
+        row("handshakes", &text, &mut lines);
     }
     let network = &answer.network;
     row(
@@ -73,13 +80,14 @@ pub fn model(data: &PlanData, model: &Model) -> String {
         let modelled = model.cost.cost.point_us(point) * model.more(point.cores);
         let measured = point.cpu_us_per_message();
         let durable = if point.is_durable { " durable" } else { "" };
+        let tls = if point.is_tls { " TLS" } else { "" };
         let late = if point.is_late() {
             ", generator late"
         } else {
             ""
         };
         lines.push(format!(
-            "{} cores {} QoS {}{durable} MQTT {} {} bytes, batch {:.0}, {:.0} % busy, \
+            "{} cores {} QoS {}{durable}{tls} MQTT {} {} bytes, batch {:.0}, {:.0} % busy, \
              {:.3} wake-ups (model {:.3}): {measured:.2} us, model {modelled:.2}, {:+.0} %{late}",
             point.cores,
             point.scenario,
@@ -150,6 +158,7 @@ fn memory(memory: &Memory, lines: &mut Vec<String>) {
         FleetKind::Connected => "without subscription",
         FleetKind::Subscribed => "with a subscription",
         FleetKind::Persistent => "with a subscription and a persistent session",
+        FleetKind::Secure => "with a subscription, over TLS",
     };
     let user = interval(memory.user_bytes_per_connection, 1.0);
     let kernel = interval(memory.kernel_bytes_per_connection, 1.0);
