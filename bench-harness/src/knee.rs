@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{self, Setup, Status};
 use crate::result::{BrokerProbe, FORMAT, RunResult};
-use crate::scenario::{self, PaceChoice};
+use crate::scenario::PaceChoice;
 
 /// Doublings from the first rate, up and down.
 const DOUBLINGS_MAX: u32 = 24;
@@ -104,9 +104,9 @@ pub fn find(
 
 /// The scenario's own rate, where it has one.
 pub fn own_rate(setup: &Setup) -> Result<Option<f64>, String> {
-    let scenario = scenario::build(&setup.scenario, &setup.options)?;
+    let scenario = setup.scenario()?;
     // Refuses scenarios without a pace before anything runs.
-    scenario::build(&setup.scenario, &at(setup, 1.0).options)?;
+    at(setup, 1.0).scenario()?;
     Ok(scenario.offered_per_s)
 }
 

@@ -5,6 +5,8 @@
 //! not be taken is `None`, never zero. A run with a reason in `void` says nothing about the broker;
 //! a run with an entry in `failures` saw a broken guarantee of MQTT.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of this data model; a reader refuses a newer one.
@@ -26,11 +28,14 @@ pub struct RunResult {
     pub measured_s: f64,
     pub environment: Option<Environment>,
     pub counts: Counts,
+    /// `None` without TLS.
+    pub tls: Option<TlsUse>,
     /// From the intended send time to the arrival at a subscriber.
     pub latency_us: Option<Percentiles>,
     /// From the intended send time to PUBACK or PUBCOMP.
     pub ack_latency_us: Option<Percentiles>,
-    /// From the intended start of the connection to CONNACK.
+    /// From the intended start of the connection to CONNACK, with the handshakes of TLS and
+    /// WebSocket.
     pub connect_latency_us: Option<Percentiles>,
     /// How late the generator itself was: from the intended send time to the moment at which it
     /// turned to the message. Part of `latency_us`.
@@ -121,6 +126,71 @@ pub struct Counts {
     pub connect_failures: u64,
     /// Connections that the broker or the network ended.
     pub disconnects: u64,
+}
+
+/// The TLS of all connections of the run that came as far as CONNACK.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsUse {
+    /// In the order in which it was met; one entry as long as all connections agree.
+    pub negotiated: Vec<Negotiated>,
+    pub full_handshakes: u64,
+    /// Handshakes that went on with an earlier session.
+    pub resumed_handshakes: u64,
+}
+
+/// What the two ends of a connection agreed on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Negotiated {
+    /// `1.2` or `1.3`.
+    pub version: String,
+    /// By its name in the registry of IANA.
+    pub cipher_suite: String,
+    /// The group; `None` where no keys were exchanged, as in a resumed session of TLS 1.2.
+    pub key_exchange: Option<String>,
+}
+
+impl TlsUse {
+    pub fn count(&mut self, negotiated: Negotiated, is_resumed: bool) {
+        match is_resumed {
+            true => self.resumed_handshakes += 1,
+            false => self.full_handshakes += 1,
+        }
+        self.meet(negotiated);
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.full_handshakes += other.full_handshakes;
+        self.resumed_handshakes += other.resumed_handshakes;
+        for negotiated in &other.negotiated {
+            self.meet(negotiated.clone());
+        }
+    }
+
+    fn meet(&mut self, negotiated: Negotiated) {
+        if !self.negotiated.contains(&negotiated) {
+            self.negotiated.push(negotiated);
+        }
+    }
+}
+
+impl fmt::Display for TlsUse {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (full, resumed) = (self.full_handshakes, self.resumed_handshakes);
+        for negotiated in &self.negotiated {
+            write!(formatter, "{negotiated}, ")?;
+        }
+        write!(formatter, "{full} full handshakes, {resumed} resumed")
+    }
+}
+
+impl fmt::Display for Negotiated {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "TLS {} {}", self.version, self.cipher_suite)?;
+        match &self.key_exchange {
+            Some(group) => write!(formatter, " {group}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A histogram's summary, in microseconds.

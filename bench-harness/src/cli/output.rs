@@ -62,6 +62,9 @@ fn summary(result: &RunResult) -> String {
             latency(connect)
         ));
     }
+    if let Some(tls) = &result.tls {
+        parts.push(tls.to_string());
+    }
     if let Some(end_to_end) = &result.latency_us {
         parts.push(format!("latency {}", latency(end_to_end)));
     }

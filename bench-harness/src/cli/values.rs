@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::engine::SourceAddresses;
 use crate::mqtt::Version;
+use crate::transport::TlsVersion;
 
 /// `65536`, `64KiB`, `1MiB`.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
@@ -65,6 +66,14 @@ pub(super) fn version(text: &str) -> Result<Version, String> {
         "3.1.1" | "4" => Ok(Version::V311),
         "5.0" | "5" => Ok(Version::V50),
         _ => Err("known are 3.1.1 and 5.0".to_owned()),
+    }
+}
+
+pub(super) fn tls_version(text: &str) -> Result<TlsVersion, String> {
+    match text {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        _ => Err("known are 1.2 and 1.3".to_owned()),
     }
 }
 

@@ -172,6 +172,7 @@ fn run(cpu_us: f64) -> RunResult {
             delivered: 500,
             ..Counts::default()
         },
+        tls: None,
         latency_us: None,
         ack_latency_us: None,
         connect_latency_us: None,

@@ -15,7 +15,6 @@ use std::time::Duration;
 use crate::environment::Watch;
 use crate::measure::Merged;
 use crate::result::{BrokerProbe, RunResult};
-use crate::scenario;
 use steps::Leader;
 
 /// A run that came to its end, valid or not.
@@ -42,7 +41,7 @@ pub fn run<'a>(
     probe: Option<&'a mut dyn BrokerProbe>,
     show: &'a mut dyn FnMut(Status<'_>),
 ) -> Result<Run, String> {
-    let scenario = scenario::build(&setup.scenario, &setup.options)?;
+    let scenario = setup.scenario()?;
     let started_unix = setup::unix_now();
     let watch = Watch::start();
     let (jobs, is_here) = setup.jobs(&scenario)?;

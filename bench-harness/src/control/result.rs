@@ -10,7 +10,7 @@ use crate::engine::Tally;
 use crate::engine::system::now_ns;
 use crate::measure::{self, INTERVAL_NS, Measure, Merged, percentiles};
 use crate::result::{
-    BrokerSample, BrokerUse, Counts, FORMAT, GeneratorUse, Interval, Pace, RunResult,
+    BrokerSample, BrokerUse, Counts, FORMAT, GeneratorUse, Interval, Pace, RunResult, TlsUse,
 };
 use crate::scenario::Scenario;
 
@@ -23,9 +23,10 @@ pub(super) fn assemble(
 ) -> Result<Run, String> {
     let records = outcome.shares.iter().flat_map(|share| &share.intervals);
     let merged = measure::merge(records).ok_or("a thread's histograms cannot be read")?;
-    let mut tally = Tally::default();
+    let (mut tally, mut tls) = (Tally::default(), TlsUse::default());
     for share in &outcome.shares {
         tally.add(&share.tally);
+        tls.add(&share.tls);
     }
     let (start_ns, end_ns) = outcome.window_ns;
     let measured_s = end_ns.saturating_sub(start_ns) as f64 / 1e9;
@@ -64,6 +65,7 @@ pub(super) fn assemble(
         warm_up_s: scenario.warm_up_s,
         measured_s,
         environment: None,
+        tls: setup.target.is_tls.then_some(tls),
         latency_us: summary(Measure::Latency),
         ack_latency_us: summary(Measure::AckLatency),
         connect_latency_us: summary(Measure::ConnectLatency),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::engine::{self, CONNECTIONS_PER_ADDRESS, Job, SourceAddresses, system};
-use crate::scenario::{Options, Scenario};
+use crate::scenario::{self, Options, Scenario};
 use crate::target::Target;
 use crate::transport::{Tls, TlsOptions};
 
@@ -55,6 +55,24 @@ impl Setup {
             command: Vec::new(),
             broker_version: None,
         }
+    }
+
+    /// The scenario that it names, once it is clear that the target is one for it.
+    pub fn scenario(&self) -> Result<Scenario, String> {
+        let scenario = scenario::build(&self.scenario, &self.options)?;
+        let (name, target) = (&self.scenario, &self.target);
+        if scenario.needs_tls && !target.is_tls {
+            return Err(format!(
+                "`{name}` is about TLS handshakes: it needs a target with tls:// or wss://, not \
+                 {target}"
+            ));
+        }
+        if (self.tls.resume || self.tls.version.is_some()) && !target.is_tls {
+            return Err(format!(
+                "what is said about TLS needs a target with tls:// or wss://, not {target}"
+            ));
+        }
+        Ok(scenario)
     }
 
     /// The parts of all threads, and whether they fit into this process.

@@ -8,7 +8,7 @@ use socket2::Socket;
 use super::context::Context;
 use crate::mqtt;
 use crate::sequence::Stream;
-use crate::transport::Layers;
+use crate::transport::{Layers, Tls};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -59,6 +59,8 @@ pub(super) struct Client {
     /// What the kernel has of them, or of the layers' bytes.
     out_start: usize,
     pub layers: Option<Box<Layers>>,
+    /// Of a client that resumes its TLS session: its ticket stays from connection to connection.
+    pub tls: Option<Box<Tls>>,
     pub can_write: bool,
     is_dirty: bool,
     pub connect_begin_ns: u64,
@@ -91,6 +93,7 @@ impl Client {
             out: Vec::new(),
             out_start: 0,
             layers: None,
+            tls: None,
             can_write: false,
             is_dirty: false,
             connect_begin_ns: 0,

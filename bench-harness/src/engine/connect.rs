@@ -6,7 +6,7 @@ use super::system;
 use crate::load::ConnectPace;
 use crate::measure::Measure;
 use crate::mqtt::{self, Connect};
-use crate::transport::Layers;
+use crate::transport::{Layers, Tls};
 
 /// A handshake that takes longer has failed.
 const TIMEOUT_NS: u64 = 20_000_000_000;
@@ -121,7 +121,15 @@ pub(super) fn begin(
     let socket = system::connect(context.job.address, source, buffer)?;
     client.open(socket, now_ns);
     let seed = now_ns ^ u64::from(client.ordinal) << 40;
-    let layers = Layers::new(&context.job.target, context.tls.as_ref(), seed)?;
+    if client.tls.is_none() {
+        client.tls = context
+            .tls
+            .as_ref()
+            .and_then(Tls::of_one_client)
+            .map(Box::new);
+    }
+    let tls = client.tls.as_deref().or(context.tls.as_ref());
+    let layers = Layers::new(&context.job.target, tls, seed)?;
     client.layers = layers.map(Box::new);
     Ok(())
 }
@@ -164,6 +172,10 @@ pub(super) fn on_connack(
         .recorder
         .record(Measure::ConnectLatency, begin_ns, now_ns);
     context.tally.connects += 1;
+    let layers = client.layers.as_ref();
+    if let Some((negotiated, is_resumed)) = layers.and_then(|layers| layers.negotiated()) {
+        context.tls_use.count(negotiated, is_resumed);
+    }
     context.connected += 1;
     if context.job.keep_alive_s > 0 {
         let at_ns = now_ns + first_keep_alive_ns(client, context);

@@ -9,6 +9,7 @@ use super::job::{Job, Progress, Tally};
 use super::source::Source;
 use crate::load::{Group, Publish, SourcePace, Subscribe, Tracking};
 use crate::measure::Recorder;
+use crate::result::TlsUse;
 use crate::sequence::Stream;
 use crate::transport::Tls;
 
@@ -56,6 +57,7 @@ pub(super) struct Context {
     pub layouts: Vec<Layout>,
     pub recorder: Recorder,
     pub tally: Tally,
+    pub tls_use: TlsUse,
     pub notes: Vec<String>,
     pub mode: Mode,
     /// Nothing is due after it.
@@ -165,6 +167,7 @@ pub(super) fn lay_out(job: Job, tls: Option<Tls>) -> (Context, Vec<Client>, Vec<
         layouts,
         recorder: Recorder::new(),
         tally: Tally::default(),
+        tls_use: TlsUse::default(),
         notes: Vec::new(),
         mode: Mode::Silent,
         load_end_ns: 0,

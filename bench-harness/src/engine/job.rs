@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::Load;
 use crate::measure::IntervalRecord;
 use crate::mqtt::Version;
+use crate::result::TlsUse;
 use crate::target::Target;
 use crate::transport::TlsOptions;
 
@@ -158,6 +159,8 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShareResult {
     pub tally: Tally,
+    /// Empty without TLS.
+    pub tls: TlsUse,
     pub intervals: Vec<IntervalRecord>,
     /// CPU time of the thread in the measured window.
     pub cpu_ns: u64,

@@ -397,6 +397,7 @@ impl Engine {
         let cpu_ns = self.cpu_start_ns.map_or(0, |start| cpu_end_ns - start);
         ShareResult {
             tally: self.context.tally.clone(),
+            tls: std::mem::take(&mut self.context.tls_use),
             intervals: std::mem::take(&mut self.context.recorder).finish(),
             cpu_ns,
             notes: std::mem::take(&mut self.context.notes),

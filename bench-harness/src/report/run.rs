@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::html::{Row, alarm, escape, facts, table};
 use super::plot::{Axis, Chart, Scale, Series};
 use crate::measure::{Measure, Merged};
-use crate::result::{BrokerUse, Environment, Interval, Pace, Percentiles, RunResult};
+use crate::result::{BrokerUse, Environment, Interval, Pace, Percentiles, RunResult, TlsUse};
 
 /// Points of a line over time; longer runs show the highest of neighbours.
 const POINTS_MAX: usize = 1_000;
@@ -89,9 +89,14 @@ fn overview(result: &RunResult) -> Vec<(&'static str, String)> {
         "{:.2} s after {:.2} s of warm-up, begun at {} s of Unix time",
         result.measured_s, result.warm_up_s, result.started_unix_s
     );
+    let tls = result.tls.as_ref();
     vec![
         ("broker", broker.unwrap_or_else(|| "not named".to_owned())),
         ("target", result.target.clone()),
+        (
+            "TLS",
+            tls.map_or_else(|| "none".to_owned(), TlsUse::to_string),
+        ),
         ("protocol", protocol),
         ("clients", clients),
         ("pace", pace(&parameters.pace)),

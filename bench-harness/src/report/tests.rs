@@ -69,6 +69,7 @@ fn result(p50: u64) -> RunResult {
             sent_total: 4_000,
             ..Counts::default()
         },
+        tls: None,
         latency_us: Some(latency(p50)),
         ack_latency_us: None,
         connect_latency_us: None,

@@ -15,6 +15,7 @@ pub struct Family {
     pub(super) version: Version,
     /// Whether publishers follow a pace, open or closed.
     pub(super) is_paced: bool,
+    pub(super) needs_tls: bool,
     pub(super) build: fn(&Draft<'_>, &[u32]) -> Result<Load, String>,
 }
 
@@ -47,6 +48,7 @@ macro_rules! family {
             line: $line,
             version: Version::$version,
             is_paced: $is_paced,
+            needs_tls: false,
             build: $build,
         }
     };
@@ -58,6 +60,8 @@ macro_rules! family {
 pub const FAMILIES: &[Family] = &[
     family!("conn-tcp-N-R", ["conn-tcp-10K-100", "conn-tcp-1M-5K"], V311, false, suite::conn_tcp,
         "N clients connect at R per second and stay"),
+    Family { needs_tls: true, ..family!("tls-conn-N-R", ["tls-conn-10K-500"], V311, false,
+        suite::conn_tcp, "the same over TLS, each latency with its handshake; needs tls://") },
     family!("fanout-P-S-T-R", ["fanout-1-1K-1-1K", "fanout-5-1000-5-250K"], V311, true,
         suite::fanout, "P publishers, T topics, S subscribers to all of them, R deliveries/s"),
     family!("p2p-P-S-T-R", ["p2p-1K-1K-1K-1K", "p2p-50K-50K-50K-50K"], V311, true, suite::p2p,

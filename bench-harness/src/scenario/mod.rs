@@ -69,6 +69,8 @@ pub struct Scenario {
     pub load: Load,
     pub parameters: Parameters,
     pub version: Version,
+    /// Whether it says nothing about a target without TLS.
+    pub needs_tls: bool,
     /// Part of the load that the window sees before it is measured.
     pub warm_up_s: f64,
     /// Messages per second of an open loop.
@@ -160,6 +162,7 @@ fn finish(name: &str, family: &Family, draft: &Draft<'_>, load: Load) -> Scenari
         load,
         parameters,
         version: draft.version,
+        needs_tls: family.needs_tls,
     }
 }
 

@@ -3,20 +3,23 @@
 //! A client without layers pays nothing for them; with layers the packets of a turn become one TLS
 //! record or one WebSocket frame where they fit.
 
+mod ticket;
 mod tls;
 mod websocket;
 
-pub use tls::{Tls, TlsOptions};
+pub use tls::{Tls, TlsOptions, TlsVersion};
 
 use std::io::{self, Read as _, Write as _};
 
+use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
 use websocket::WebSocket;
 
+use crate::result::Negotiated;
 use crate::target::Target;
 
 /// The layers of one connection.
 pub(crate) struct Layers {
-    tls: Option<Box<rustls::ClientConnection>>,
+    tls: Option<Box<ClientConnection>>,
     websocket: Option<WebSocket>,
     /// Bytes for the socket.
     pub(crate) wire: Vec<u8>,
@@ -34,6 +37,25 @@ impl Layers {
             websocket: target.is_websocket.then(|| WebSocket::new(target, seed)),
             wire: Vec::new(),
         }))
+    }
+
+    /// What the two ends agreed on, and whether they went on with an earlier session; `None` without
+    /// TLS and before the end of its handshake.
+    pub(crate) fn negotiated(&self) -> Option<(Negotiated, bool)> {
+        let tls = self.tls.as_ref()?;
+        let version = match tls.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => TlsVersion::V1_2,
+            ProtocolVersion::TLSv1_3 => TlsVersion::V1_3,
+            _ => return None,
+        };
+        let suite = tls.negotiated_cipher_suite()?.suite();
+        let group = tls.negotiated_key_exchange_group();
+        let negotiated = Negotiated {
+            version: version.name().to_owned(),
+            cipher_suite: suite.as_str().unwrap_or("unknown").to_owned(),
+            key_exchange: group.map(|group| format!("{:?}", group.name())),
+        };
+        Some((negotiated, tls.handshake_kind()? == HandshakeKind::Resumed))
     }
 
     /// Takes what MQTT wants to send, as far as the handshakes allow, and what the layers have to

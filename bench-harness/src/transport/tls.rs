@@ -1,4 +1,7 @@
 //! TLS 1.2 and 1.3 as a client, with the system's authorities, given ones, or none at all.
+//!
+//! What is offered is written down here and does not follow the library's build options: figures
+//! of two builds of this program must mean the same.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,13 +9,18 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use serde::{Deserialize, Serialize};
+
+use super::ticket::Ticket;
 
 /// Where distributions keep the authorities that the system trusts.
 const SYSTEM_AUTHORITIES: [&str; 2] = [
@@ -26,20 +34,49 @@ pub struct TlsOptions {
     pub ca: Option<PathBuf>,
     /// Accept any certificate of any name.
     pub insecure: bool,
+    /// The only version to offer; both when `None`.
+    pub version: Option<TlsVersion>,
+    /// Each client comes back with the newest ticket that the broker gave it; else each handshake
+    /// is a full one, so that what is measured does not depend on the order of connections.
+    pub resume: bool,
 }
 
-/// How all connections of a thread begin their TLS. Each is a full handshake: sessions are not
-/// resumed, so that what is measured does not depend on the order of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+impl TlsVersion {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        }
+    }
+}
+
+/// The groups for the key exchange, best first: what every TLS library has, so that no broker pays
+/// for a group that others are not asked for.
+const KEY_EXCHANGES: [&dyn SupportedKxGroup; 3] =
+    [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+
+/// How connections begin their TLS: those of a thread, or those of one client.
+#[derive(Clone)]
 pub struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    resume: bool,
 }
 
 impl Tls {
     pub fn new(options: &TlsOptions, host: &str) -> io::Result<Self> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(CryptoProvider {
+            kx_groups: KEY_EXCHANGES.to_vec(),
+            ..aws_lc_rs::default_provider()
+        });
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions(options.version))
             .map_err(io::Error::other)?
             .dangerous();
         let verifier: Arc<dyn ServerCertVerifier> = if options.insecure {
@@ -58,6 +95,18 @@ impl Tls {
         Ok(Self {
             config: Arc::new(config),
             name,
+            resume: options.resume,
+        })
+    }
+
+    /// The same with a ticket of its own, for a client that is to resume; `None` when no client is.
+    pub(crate) fn of_one_client(&self) -> Option<Self> {
+        let mut config = self.resume.then(|| ClientConfig::clone(&self.config))?;
+        config.resumption = Resumption::store(Arc::new(Ticket::default()));
+        Some(Self {
+            config: Arc::new(config),
+            name: self.name.clone(),
+            resume: true,
         })
     }
 
@@ -67,6 +116,15 @@ impl Tls {
         // What may wait is bounded by the client's own buffer.
         connection.set_buffer_limit(None);
         Ok(connection)
+    }
+}
+
+fn versions(only: Option<TlsVersion>) -> &'static [&'static SupportedProtocolVersion] {
+    static ALL: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match only {
+        None => &ALL,
+        Some(TlsVersion::V1_3) => &ALL[..1],
+        Some(TlsVersion::V1_2) => &ALL[1..],
     }
 }
 

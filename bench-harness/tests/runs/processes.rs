@@ -50,3 +50,21 @@ fn a_broken_promise_is_the_exit_status() {
     let (code, result, _) = run_in_processes(Fault::Lose, "fanin-59-1-600");
     assert_eq!((code, result.counts.lost), (Some(3), 6));
 }
+
+#[test]
+fn what_is_about_tls_is_wrong_usage_without_it() {
+    let cases = [
+        &["run", "tls-conn-5-5"][..],
+        &["run", "pairs-1-1", "--tls-resume"],
+        &["run", "pairs-1-1", "--tls-version", "1.3"],
+        &["knee", "pairs-1-1", "--p99-us", "9", "--tls-resume"],
+        &["knee", "tls-conn-5-5", "--p99-us", "9"],
+    ];
+    for arguments in cases {
+        let output = Command::new(PROGRAM).args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        let is_clear = told.contains("a target with tls://") && told.contains("not tcp://");
+        assert!(is_clear, "{arguments:?}: {told}");
+    }
+}

@@ -10,7 +10,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bench_harness::control;
-use bench_harness::transport::TlsOptions;
+use bench_harness::result::{RunResult, TlsUse};
+use bench_harness::transport::{TlsOptions, TlsVersion};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection};
 use sha1::{Digest as _, Sha1};
@@ -206,6 +207,10 @@ fn every_transport_carries_a_run() {
             result.failures
         );
         assert_eq!(result.counts.delivered_total, 80, "{scheme}");
+        let tls = result
+            .tls
+            .map(|tls| (tls.full_handshakes, tls.resumed_handshakes));
+        assert_eq!(tls, is_tls.then_some((4, 0)), "{scheme}");
     }
     std::fs::remove_file(path).unwrap();
 }
@@ -222,8 +227,8 @@ fn unknown_certificates_are_refused_unless_asked_for() {
     assert!(error.contains("certificate"), "{error}");
 
     setup.tls = TlsOptions {
-        ca: None,
         insecure: true,
+        ..TlsOptions::default()
     };
     let result = control::run(&setup, None, &mut |_| {}).unwrap().result;
     assert_eq!((result.counts.connect_failures, result.counts.lost), (0, 0));
@@ -235,4 +240,77 @@ fn a_missing_file_of_authorities_is_an_error() {
     setup.tls.ca = Some(PathBuf::from("/nowhere/ca.pem"));
     let error = control::run(&setup, None, &mut |_| {}).err().unwrap();
     assert!(error.contains("/nowhere/ca.pem"), "{error}");
+}
+
+fn run_over_tls(scenario: &str, name: &str, options: TlsOptions) -> RunResult {
+    let (tls, path) = certificate(name);
+    let address = start(Some(tls), false);
+    let mut setup = setup(scenario, &format!("tls://127.0.0.1:{}", address.port()), 0);
+    setup.tls = TlsOptions {
+        ca: Some(path.clone()),
+        ..options
+    };
+    let result = control::run(&setup, None, &mut |_| {}).unwrap().result;
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(result.counts.connect_failures, 0, "{:?}", result.void);
+    result
+}
+
+fn handshakes(tls: &TlsUse) -> (u64, u64) {
+    (tls.full_handshakes, tls.resumed_handshakes)
+}
+
+/// More clients than the library's own cache keeps tickets for.
+#[test]
+fn clients_that_come_back_resume_when_asked() {
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        for resume in [false, true] {
+            let options = TlsOptions {
+                version: Some(version),
+                resume,
+                ..TlsOptions::default()
+            };
+            let name = format!("resume-{}-{resume}", version.name());
+            let result = run_over_tls("reconnect-storm-10", &name, options);
+            let tls = result.tls.unwrap();
+            let expected = if resume { (10, 30) } else { (40, 0) };
+            assert_eq!(handshakes(&tls), expected, "{name}");
+            let is_only = |it: &bench_harness::result::Negotiated| it.version == version.name();
+            assert!(tls.negotiated.iter().all(is_only), "{tls}");
+            assert!(!tls.negotiated.is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_result_says_what_was_negotiated() {
+    let result = run_over_tls("tls-conn-20-50", "negotiated", TlsOptions::default());
+    assert_eq!(result.connect_latency_us.unwrap().count, 20);
+    let tls = result.tls.unwrap();
+    let told = tls.to_string();
+    assert_eq!(
+        told,
+        "TLS 1.3 TLS13_AES_256_GCM_SHA384 X25519, 20 full handshakes, 0 resumed"
+    );
+}
+
+#[test]
+fn what_is_about_tls_is_refused_without_it() {
+    let target = "tcp://127.0.0.1:1";
+    let setup_of = |scenario, resume, version| {
+        let mut setup = setup(scenario, target, 0);
+        setup.tls.resume = resume;
+        setup.tls.version = version;
+        setup
+    };
+    let cases = [
+        setup_of("tls-conn-20-50", false, None),
+        setup_of("pairs-1-100", true, None),
+        setup_of("pairs-1-100", false, Some(TlsVersion::V1_3)),
+    ];
+    for setup in cases {
+        let error = control::run(&setup, None, &mut |_| {}).err().unwrap();
+        let is_clear = error.contains("tls://") && error.contains(target);
+        assert!(is_clear, "{error}");
+    }
 }
