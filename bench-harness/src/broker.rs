@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::certificate::CertificateFiles;
 use crate::engine::system;
 use crate::mqtt::{self, Packet, Version};
 use crate::target::Target;
+use crate::transport::{Layers, Tls, TlsOptions};
 
 /// Filling the first files of a journal takes the longest.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -39,6 +41,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// What the clients will speak; some brokers serve one version per port.
     pub version: Version,
+    /// Serves TLS with it, and nothing else on the port; plain TCP when `None`.
+    pub tls: Option<CertificateFiles>,
     /// CPUs for all its threads; empty for all.
     pub cpus: Vec<usize>,
 }
@@ -62,19 +66,38 @@ pub struct Broker {
     target: Target,
 }
 
-/// Brokers under way, for the thread that ends them on a signal.
+/// Brokers under way and other folders, for the thread that ends them on a signal.
 struct Running {
     is_ending: bool,
     brokers: Vec<(u32, PathBuf)>,
+    folders: Vec<PathBuf>,
 }
 
 static RUNNING: Mutex<Running> = Mutex::new(Running {
     is_ending: false,
     brokers: Vec::new(),
+    folders: Vec::new(),
 });
 
 fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Place {
+    fn target(&self) -> Result<Target, String> {
+        let scheme = if self.tls.is_some() { "tls" } else { "tcp" };
+        format!("{scheme}://127.0.0.1:{}", self.port).parse()
+    }
+
+    /// The certificate is all that its clients trust.
+    fn client_tls(&self) -> Result<Option<Tls>, String> {
+        let options = self.tls.as_ref().map(|files| TlsOptions {
+            ca: Some(files.cert.clone()),
+            ..TlsOptions::default()
+        });
+        let tls = options.map(|options| Tls::new(&options, "127.0.0.1"));
+        tls.transpose().map_err(|error| error.to_string())
+    }
 }
 
 impl Broker {
@@ -88,9 +111,9 @@ impl Broker {
         let mut broker = Self {
             child: spawn(launch, place)?,
             folder: place.folder.clone(),
-            target: format!("tcp://127.0.0.1:{}", place.port).parse()?,
+            target: place.target()?,
         };
-        broker.await_service(place.version)?;
+        broker.await_service(place)?;
         Ok(broker)
     }
 
@@ -108,14 +131,14 @@ impl Broker {
         Some(format!("the broker ended: {status}{}", self.last_words()))
     }
 
-    fn await_service(&mut self, version: Version) -> Result<(), String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.target.port));
+    fn await_service(&mut self, place: &Place) -> Result<(), String> {
+        let tls = place.client_tls()?;
         let end = Instant::now() + START_MAX;
         loop {
             if let Some(ended) = self.ended() {
                 return Err(ended);
             }
-            match greet(address, version) {
+            match greet(&self.target, tls.as_ref(), place.version) {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > end => {
                     let words = self.last_words();
@@ -199,9 +222,8 @@ fn spawn(launch: &Launch, place: &Place) -> Result<Child, String> {
 }
 
 /// CONNECT until CONNACK says yes.
-fn greet(address: SocketAddr, version: Version) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
-    stream.set_read_timeout(Some(ANSWER_MAX))?;
+fn greet(target: &Target, tls: Option<&Tls>, version: Version) -> io::Result<()> {
+    let mut greeting = Greeting::open(target, tls)?;
     let mut bytes = Vec::new();
     mqtt::encode_connect(
         &mqtt::Connect {
@@ -216,21 +238,89 @@ fn greet(address: SocketAddr, version: Version) -> io::Result<()> {
         },
         &mut bytes,
     );
-    stream.write_all(&bytes)?;
+    greeting.send(&mut bytes)?;
     let mut answer = Vec::new();
-    let mut buffer = [0; 1_024];
     loop {
-        let count = stream.read(&mut buffer)?;
-        answer.extend_from_slice(&buffer[..count]);
+        greeting.receive(&mut answer)?;
         match mqtt::decode(&answer, version) {
             Ok(Some((Packet::Connack { code: 0, .. }, _))) => break,
-            Ok(None) if count > 0 => {}
+            Ok(None) => {}
             _ => return Err(io::Error::other("no CONNACK that accepts")),
         }
     }
-    bytes.clear();
     mqtt::encode_disconnect(&mut bytes);
-    stream.write_all(&bytes)
+    greeting.send(&mut bytes)
+}
+
+/// A connection that waits for its answers.
+struct Greeting {
+    stream: TcpStream,
+    layers: Option<Layers>,
+}
+
+impl Greeting {
+    fn open(target: &Target, tls: Option<&Tls>) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&target.address()?, ANSWER_MAX)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        let layers = Layers::new(target, tls, 0)?;
+        Ok(Self { stream, layers })
+    }
+
+    /// Takes what is in `plain`; the layers keep what their handshakes do not let through yet.
+    fn send(&mut self, plain: &mut Vec<u8>) -> io::Result<()> {
+        let wire = match &mut self.layers {
+            Some(layers) => {
+                layers.seal(plain)?;
+                &mut layers.wire
+            }
+            None => plain,
+        };
+        self.stream.write_all(wire)?;
+        wire.clear();
+        Ok(())
+    }
+
+    fn receive(&mut self, plain: &mut Vec<u8>) -> io::Result<()> {
+        let mut buffer = [0; 4_096];
+        let count = self.stream.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let Some(layers) = &mut self.layers else {
+            plain.extend_from_slice(&buffer[..count]);
+            return Ok(());
+        };
+        layers
+            .open(&buffer[..count], plain)
+            .map_err(io::Error::other)?;
+        // The handshake's next step.
+        self.send(&mut Vec::new())
+    }
+}
+
+/// A folder that goes with this value, or with the signal that ends this program.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn make(path: PathBuf) -> Result<Self, String> {
+        let mut running = running();
+        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        running.folders.push(path.clone());
+        Ok(Self(path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let mut running = running();
+        running.folders.retain(|folder| *folder != self.0);
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A port that was free a moment ago.
@@ -276,6 +366,9 @@ fn end_all() {
     }
     for (pid, folder) in &running.brokers {
         system::kill(*pid);
+        let _ = fs::remove_dir_all(folder);
+    }
+    for folder in &running.folders {
         let _ = fs::remove_dir_all(folder);
     }
 }

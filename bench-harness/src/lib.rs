@@ -15,6 +15,7 @@
 )]
 
 pub mod broker;
+pub mod certificate;
 pub mod cli;
 pub mod compare;
 pub mod control;

@@ -13,8 +13,10 @@ use crate::compare::recipe::{self, Persistence, Recipe};
 use crate::compare::result::{Comparison, Metric};
 use crate::compare::suite::{self, Row};
 use crate::compare::{self, Event, Plan, Style};
+use crate::load::{Action, Step};
 use crate::mqtt::Version;
 use crate::scenario::{Options, PaceChoice, build};
+use crate::transport::{TlsOptions, TlsVersion};
 
 pub(super) fn after_help() -> String {
     format!(
@@ -94,6 +96,16 @@ pub(super) struct CompareArguments {
     /// How long nothing may arrive before the drain at the end gives up
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = values::seconds)]
     drain: f64,
+    /// Over TLS: one certificate for all brokers, made for the comparison. See below
+    #[arg(long)]
+    tls: bool,
+    /// Offer this version of TLS only: 1.2 or 1.3 [default: both]
+    #[arg(long, value_name = "VERSION", value_parser = values::tls_version, requires = "tls")]
+    tls_version: Option<TlsVersion>,
+    /// Each client that comes back resumes its last TLS session, as devices do [default: all
+    /// handshakes are full ones]
+    #[arg(long, requires = "tls")]
+    tls_resume: bool,
     /// The tables as Markdown
     #[arg(long)]
     markdown: bool,
@@ -142,6 +154,9 @@ impl CompareArguments {
         if names.len() < self.brokers.len() {
             return Err("two brokers of one name: KIND:LABEL=PROGRAM tells them apart".to_owned());
         }
+        for broker in &self.brokers {
+            broker.check(self.tls)?;
+        }
         let ids = core_affinity::get_core_ids().unwrap_or_default();
         let is_shared = ids.len() < 2;
         let only = |id: Option<&core_affinity::CoreId>| {
@@ -151,10 +166,7 @@ impl CompareArguments {
                 .collect()
         };
         Ok(Plan {
-            title: self
-                .suite
-                .map_or("Comparison", |suite| suite.suite().title())
-                .to_owned(),
+            title: self.title(),
             brokers: self.brokers.clone(),
             rows,
             rounds: self.rounds,
@@ -172,11 +184,27 @@ impl CompareArguments {
             threads: self.threads,
             lag_max_us: self.lag_max_us,
             drain_s: self.drain,
+            tls: self.tls.then(|| TlsOptions {
+                version: self.tls_version,
+                resume: self.tls_resume,
+                ..TlsOptions::default()
+            }),
             command: std::env::args().collect(),
         })
     }
 
+    fn title(&self) -> String {
+        let title = self
+            .suite
+            .map_or("Comparison", |suite| suite.suite().title());
+        let over = if self.tls { " over TLS" } else { "" };
+        format!("{title}{over}")
+    }
+
     fn suite_rows(&self, suite: suite::Suite) -> Result<Vec<Row>, String> {
+        if self.tls && suite == suite::Suite::Goals {
+            return Err("--tls: the goals refer to the floor, which speaks no TLS".to_owned());
+        }
         if self.rate.is_some() && suite != suite::Suite::Latency {
             return Err("--rate is for scenarios and the suite latency".to_owned());
         }
@@ -229,13 +257,26 @@ impl CompareArguments {
             pace,
             ..Options::default()
         };
-        let parameters = build(scenario, &options)?.parameters;
+        let built = build(scenario, &options)?;
+        if built.needs_tls && !self.tls {
+            return Err(format!(
+                "`{scenario}` is about TLS handshakes: compare brokers in it with --tls"
+            ));
+        }
+        let is_storm = built.load.steps.iter().any(is_measured_connect);
+        let parameters = built.parameters;
         let persistence = match (parameters.clean_session, self.persistence) {
             (true, _) => Persistence::Unused,
             (false, Switch::On) => Persistence::On,
             (false, Switch::Off) => Persistence::Off,
         };
         let metrics = match parameters.publishers {
+            0 if is_storm => vec![
+                Metric::CpuUsPerConnection,
+                Metric::ConnectP50Us,
+                Metric::ConnectP99Us,
+                Metric::BytesPerConnection,
+            ],
             0 => vec![Metric::BytesPerConnection, Metric::WakeUpsPerS],
             _ => vec![
                 Metric::CpuUsPerDelivered,
@@ -258,6 +299,11 @@ impl CompareArguments {
             goal: None,
         })
     }
+}
+
+/// Whether connecting is what the scenario is about.
+fn is_measured_connect(step: &Step) -> bool {
+    step.is_measured && matches!(step.action, Action::Connect { .. })
 }
 
 pub(super) fn compare(arguments: &CompareArguments) -> ExitCode {
@@ -338,9 +384,9 @@ fn print(arguments: &CompareArguments, comparison: &Comparison) {
     output::line(compare::tables(comparison, style).trim_end());
     let bullet = if arguments.markdown { "- " } else { "" };
     for (index, broker) in comparison.brokers.iter().enumerate() {
-        let version = broker.version.as_deref().unwrap_or("version not asked");
         let gap = if index == 0 { "\n" } else { "" };
-        output::line(&format!("{gap}{bullet}{}: {version}", broker.recipe.name));
+        let (name, words) = (&broker.recipe.name, broker.words());
+        output::line(&format!("{gap}{bullet}{name}: {words}"));
     }
     if let Some(machine) = comparison.environment() {
         output::line(&format!(

@@ -150,12 +150,11 @@ fn brokers(comparison: &Comparison, text: &mut String) {
             recipe.program.display(),
             recipe.arguments.join(" ")
         );
-        let version = broker.version.as_deref().unwrap_or("not asked");
         let _ = writeln!(
             text,
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&recipe.name),
-            escape(version),
+            escape(&broker.words()),
             escape(program.trim())
         );
     }

@@ -20,11 +20,13 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::broker::{self, Broker, Place};
+use crate::certificate::{Certificate, CertificateFiles};
 use crate::control::{self, Setup, Status};
 use crate::knee::{self, Limit, Question};
 use crate::observe::ProcessProbe;
-use crate::result::RunResult;
+use crate::result::{RunResult, TlsUse};
 use crate::scenario::{Options, PaceChoice};
+use crate::transport::TlsOptions;
 use recipe::{Kind, Recipe};
 use result::{BrokerInfo, Cell, Comparison, FORMAT, RowResult};
 use suite::Row;
@@ -46,7 +48,41 @@ pub struct Plan {
     pub threads: u32,
     pub lag_max_us: u64,
     pub drain_s: f64,
+    /// Over TLS, with these wishes; the authority is the comparison's own certificate.
+    pub tls: Option<TlsOptions>,
     pub command: Vec<String>,
+}
+
+/// A plan with what is made for it.
+struct Stage<'a> {
+    plan: &'a Plan,
+    /// With TLS.
+    certificate: Option<Certificate>,
+}
+
+impl<'a> Stage<'a> {
+    fn new(plan: &'a Plan) -> Result<Self, String> {
+        let make = |_: &TlsOptions| Certificate::make(&plan.folder);
+        let certificate = plan.tls.as_ref().map(make).transpose()?;
+        Ok(Self { plan, certificate })
+    }
+
+    fn files(&self) -> Option<&CertificateFiles> {
+        self.certificate
+            .as_ref()
+            .map(|certificate| &certificate.files)
+    }
+
+    fn tls_options(&self) -> TlsOptions {
+        TlsOptions {
+            ca: self.files().map(|files| files.cert.clone()),
+            ..self.plan.tls.clone().unwrap_or_default()
+        }
+    }
+
+    fn refusal(&self, recipe: &Recipe, row: &Row) -> Option<&'static str> {
+        recipe.refusal(&row.scenario, row.persistence, self.plan.tls.is_some())
+    }
 }
 
 /// What a person may see while it goes on.
@@ -85,10 +121,12 @@ pub fn run(plan: &Plan, show: Show<'_>) -> Result<Comparison, String> {
         brokers.push(BrokerInfo {
             recipe: recipe.clone(),
             version,
+            tls: None,
         });
     }
+    let stage = Stage::new(plan)?;
     for recipe in &plan.brokers {
-        try_out(plan, recipe)?;
+        try_out(&stage, recipe)?;
     }
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -96,8 +134,11 @@ pub fn run(plan: &Plan, show: Show<'_>) -> Result<Comparison, String> {
     let rows = plan
         .rows
         .iter()
-        .map(|row| run_row(plan, &brokers, row, show));
-    let rows = rows.collect::<Result<_, _>>()?;
+        .map(|row| run_row(&stage, &brokers, row, show));
+    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    for (index, broker) in brokers.iter_mut().enumerate() {
+        broker.tls = tls_of(&rows, index);
+    }
     Ok(Comparison {
         format: FORMAT,
         title: plan.title.clone(),
@@ -111,25 +152,37 @@ pub fn run(plan: &Plan, show: Show<'_>) -> Result<Comparison, String> {
     })
 }
 
+/// What a broker's runs negotiated, all together.
+fn tls_of(rows: &[RowResult], broker: usize) -> Option<TlsUse> {
+    let runs = rows.iter().flat_map(|row| &row.cells[broker].runs);
+    let parts = runs.filter_map(|run| run.tls.clone());
+    parts.reduce(|mut sum, part| {
+        sum.add(&part);
+        sum
+    })
+}
+
 /// Started once before anything is measured: a broker that does not serve is found at once, not
 /// after minutes. One that can take part in no row is not started at all.
-fn try_out(plan: &Plan, recipe: &Recipe) -> Result<(), String> {
-    let is_possible = |row: &&Row| recipe.refusal(&row.scenario, row.persistence).is_none();
-    let Some(row) = plan.rows.iter().find(is_possible) else {
+fn try_out(stage: &Stage<'_>, recipe: &Recipe) -> Result<(), String> {
+    let is_possible = |row: &&Row| stage.refusal(recipe, row).is_none();
+    let Some(row) = stage.plan.rows.iter().find(is_possible) else {
         return Ok(());
     };
-    start(plan, recipe, row)?;
+    start(stage, recipe, row)?;
     Ok(())
 }
 
-fn start(plan: &Plan, recipe: &Recipe, row: &Row) -> Result<Broker, String> {
+fn start(stage: &Stage<'_>, recipe: &Recipe, row: &Row) -> Result<Broker, String> {
+    let plan = stage.plan;
     let port = broker::free_port().map_err(|error| format!("no free port: {error}"))?;
-    let setup = setup(plan, row, "tcp://127.0.0.1:1883".parse()?);
+    let setup = setup(stage, row, "tcp://127.0.0.1:1883".parse()?);
     let version = crate::scenario::build(&setup.scenario, &setup.options)?.version;
     let place = Place {
         port,
         folder: broker::fresh_folder(&plan.folder),
         version,
+        tls: stage.files().cloned(),
         cpus: plan.broker_cpus.clone(),
     };
     let launch = recipe.launch(&place, row.persistence);
@@ -137,11 +190,12 @@ fn start(plan: &Plan, recipe: &Recipe, row: &Row) -> Result<Broker, String> {
 }
 
 fn run_row(
-    plan: &Plan,
+    stage: &Stage<'_>,
     brokers: &[BrokerInfo],
     row: &Row,
     show: Show<'_>,
 ) -> Result<RowResult, String> {
+    let plan = stage.plan;
     let mut row = row.clone();
     let mut result = RowResult {
         label: row.label.clone(),
@@ -154,7 +208,7 @@ fn run_row(
         cells: vec![Cell::default(); plan.brokers.len()],
     };
     if row.is_at_half_knee {
-        let (rate, note) = half_knee(plan, &row, show)?;
+        let (rate, note) = half_knee(stage, &row, show)?;
         show(Event::Note(&note));
         result.note = Some(note);
         let Some(rate) = rate else {
@@ -164,9 +218,9 @@ fn run_row(
     }
     for round in 1..=plan.rounds {
         for (broker, cell) in brokers.iter().zip(&mut result.cells) {
-            match broker.recipe.refusal(&row.scenario, row.persistence) {
+            match stage.refusal(&broker.recipe, &row) {
                 Some(reason) => cell.refusal = Some(reason.to_owned()),
-                None => turn(plan, broker, &row, round, cell, show),
+                None => turn(stage, broker, &row, round, cell, show),
             }
         }
     }
@@ -174,10 +228,17 @@ fn run_row(
 }
 
 /// One broker's run in one round.
-fn turn(plan: &Plan, info: &BrokerInfo, row: &Row, round: u32, cell: &mut Cell, show: Show<'_>) {
+fn turn(
+    stage: &Stage<'_>,
+    info: &BrokerInfo,
+    row: &Row,
+    round: u32,
+    cell: &mut Cell,
+    show: Show<'_>,
+) {
     let broker = info.recipe.name.as_str();
     show(Event::Turn { row, round, broker });
-    let run = run_once(plan, info, row, show);
+    let run = run_once(stage, info, row, show);
     show(Event::Run {
         row,
         round,
@@ -191,16 +252,16 @@ fn turn(plan: &Plan, info: &BrokerInfo, row: &Row, round: u32, cell: &mut Cell, 
 }
 
 fn run_once(
-    plan: &Plan,
+    stage: &Stage<'_>,
     info: &BrokerInfo,
     row: &Row,
     show: Show<'_>,
 ) -> Result<RunResult, String> {
-    let mut broker = start(plan, &info.recipe, row)?;
+    let mut broker = start(stage, &info.recipe, row)?;
     let mut probe = ProcessProbe::new(broker.pid())?;
     let setup = Setup {
         broker_version: info.version.clone(),
-        ..setup(plan, row, broker.target().clone())
+        ..setup(stage, row, broker.target().clone())
     };
     let run = control::run(&setup, Some(&mut probe), &mut |status| {
         show(Event::Status(status))
@@ -211,7 +272,8 @@ fn run_once(
     }
 }
 
-fn setup(plan: &Plan, row: &Row, target: crate::target::Target) -> Setup {
+fn setup(stage: &Stage<'_>, row: &Row, target: crate::target::Target) -> Setup {
+    let plan = stage.plan;
     Setup {
         options: Options {
             version: row.version,
@@ -225,6 +287,7 @@ fn setup(plan: &Plan, row: &Row, target: crate::target::Target) -> Setup {
         },
         threads: plan.threads,
         cpus: plan.generator_cpus.clone(),
+        tls: stage.tls_options(),
         lag_max_us: plan.lag_max_us,
         drain_s: plan.drain_s,
         command: plan.command.clone(),
@@ -234,7 +297,12 @@ fn setup(plan: &Plan, row: &Row, target: crate::target::Target) -> Setup {
 
 /// Half of the rate that the reference broker holds, and a line that says so; no rate when there
 /// is none.
-fn half_knee(plan: &Plan, row: &Row, show: Show<'_>) -> Result<(Option<f64>, String), String> {
+fn half_knee(
+    stage: &Stage<'_>,
+    row: &Row,
+    show: Show<'_>,
+) -> Result<(Option<f64>, String), String> {
+    let plan = stage.plan;
     let is_mosquitto = |recipe: &&Recipe| recipe.kind == Kind::Mosquitto;
     let recipe = plan
         .brokers
@@ -242,8 +310,8 @@ fn half_knee(plan: &Plan, row: &Row, show: Show<'_>) -> Result<(Option<f64>, Str
         .find(is_mosquitto)
         .unwrap_or(&plan.brokers[0]);
     let name = &recipe.name;
-    let broker = start(plan, recipe, row)?;
-    let setup = setup(plan, row, broker.target().clone());
+    let broker = start(stage, recipe, row)?;
+    let setup = setup(stage, row, broker.target().clone());
     let question = Question {
         p99_us_max: KNEE_P99_US,
         first_per_s: knee::own_rate(&setup)?.unwrap_or(KNEE_FIRST_PER_S),

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Launch, Place};
+use crate::certificate::CertificateFiles;
 use crate::mqtt::Version;
 
 /// The settings of all recipes, for `--help`.
@@ -39,8 +40,16 @@ needs, the limit of open files of this shell, $SYS as the broker's default has i
                 take part with persistence on.
                 To install: cargo install rumqttd (its lock file is too old for current compilers)
   NAME=command: PROGRAM ARGUMENTS
-                anything else; {port}, {dir} and {cpus} are replaced, words end at blanks. Whether
-                its settings are fair is up to you.";
+                anything else; {port}, {dir} and {cpus} are replaced, with --tls {cert} and {key}
+                too, words end at blanks. Whether its settings are fair is up to you.
+
+With --tls each broker has one TLS listener in place of the plain one. All show the same
+certificate (ECDSA P-256, made for the comparison, the only one that the generator trusts);
+versions, ciphers and library are each broker's own and its defaults, and what was negotiated is
+named with the results. The generator offers TLS 1.3 and 1.2, key exchange by X25519, P-256, P-384
+in this order, and resumes no session unless --tls-resume says so. The floor does not take part.
+ringway: a tls:// address; mosquitto: certfile, keyfile; rumqttd: certpath, keypath, which it reads
+anew for each connection, so that nothing is ever resumed.";
 
 /// Whether the broker shall keep sessions and messages on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,11 +199,33 @@ impl Recipe {
         launch
     }
 
+    /// What is wrong with a command's placeholders. Others have nothing that could be wrong.
+    pub fn check(&self, is_tls: bool) -> Result<(), String> {
+        let has = |word: &str| self.arguments.iter().any(|text| text.contains(word));
+        let name = &self.name;
+        match (self.kind, is_tls) {
+            (Kind::Command, true) if !has("{cert}") || !has("{key}") => Err(format!(
+                "{name}: with --tls a command needs {{cert}} and {{key}}, the certificate that the \
+                 generator trusts"
+            )),
+            (Kind::Command, false) if has("{cert}") || has("{key}") => Err(format!(
+                "{name}: there is no {{cert}} and no {{key}} without --tls"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Why it cannot take part, if it cannot.
-    pub fn refusal(&self, scenario: &str, persistence: Persistence) -> Option<&'static str> {
+    pub fn refusal(
+        &self,
+        scenario: &str,
+        persistence: Persistence,
+        is_tls: bool,
+    ) -> Option<&'static str> {
         let needs_index = scenario.starts_with("wild-");
         let needs_retained = scenario.starts_with("retained-");
         match (self.kind, persistence) {
+            (Kind::Floor, _) if is_tls => Some("the floor speaks no TLS"),
             (Kind::Floor, _) if needs_index => Some("the floor has no index of filters"),
             (Kind::Floor, _) if needs_retained => Some("the floor keeps no messages"),
             (Kind::Floor, Persistence::On | Persistence::Off) => Some("the floor has no sessions"),
@@ -205,9 +236,16 @@ impl Recipe {
 
     fn filled_in(&self, place: &Place) -> Vec<String> {
         let fill = |word: &String| {
-            word.replace("{port}", &place.port.to_string())
+            let word = word
+                .replace("{port}", &place.port.to_string())
                 .replace("{dir}", &place.folder.to_string_lossy())
-                .replace("{cpus}", &cpu_list(&place.cpus))
+                .replace("{cpus}", &cpu_list(&place.cpus));
+            match &place.tls {
+                None => word,
+                Some(files) => word
+                    .replace("{cert}", &files.cert.to_string_lossy())
+                    .replace("{key}", &files.key.to_string_lossy()),
+            }
         };
         self.arguments.iter().map(fill).collect()
     }
@@ -221,7 +259,7 @@ impl Recipe {
         let mut arguments = vec![
             "serve".to_owned(),
             "--listen".to_owned(),
-            format!("tcp://127.0.0.1:{}", place.port),
+            ringway_address(place),
             "--data-dir".to_owned(),
             path(place, "data"),
         ];
@@ -263,6 +301,18 @@ fn path(place: &Place, name: &str) -> String {
     place.folder.join(name).to_string_lossy().into_owned()
 }
 
+fn ringway_address(place: &Place) -> String {
+    let port = place.port;
+    match &place.tls {
+        None => format!("tcp://127.0.0.1:{port}"),
+        Some(CertificateFiles { cert, key }) => format!(
+            "tls://127.0.0.1:{port}?tls.cert={}&tls.key={}",
+            cert.display(),
+            key.display()
+        ),
+    }
+}
+
 fn cpu_list(cpus: &[usize]) -> String {
     let texts: Vec<_> = cpus.iter().map(usize::to_string).collect();
     texts.join(",")
@@ -273,10 +323,14 @@ fn cpu_list(cpus: &[usize]) -> String {
 fn mosquitto(place: &Place, persistence: Persistence) -> String {
     let is_kept = persistence == Persistence::On;
     let (port, folder) = (place.port, place.folder.display());
+    let tls = place.tls.as_ref().map(|CertificateFiles { cert, key }| {
+        format!("certfile {}\nkeyfile {}\n", cert.display(), key.display())
+    });
+    let tls = tls.unwrap_or_default();
     format!(
         "user root
 listener {port} 127.0.0.1
-allow_anonymous true
+{tls}allow_anonymous true
 set_tcp_nodelay true
 max_connections -1
 max_inflight_messages 65535
@@ -297,6 +351,11 @@ fn rumqttd(place: &Place) -> String {
         Version::V50 => "v5",
     };
     let port = place.port;
+    let tls = place.tls.as_ref().map(|CertificateFiles { cert, key }| {
+        let (cert, key) = (cert.display(), key.display());
+        format!("\n[{section}.1.tls]\ncertpath = \"{cert}\"\nkeypath = \"{key}\"\n")
+    });
+    let tls = tls.unwrap_or_default();
     format!(
         "id = 0
 
@@ -317,6 +376,6 @@ connection_timeout_ms = 60000
 max_payload_size = 268435456
 max_inflight_count = 65535
 dynamic_filters = true
-"
+{tls}"
     )
 }

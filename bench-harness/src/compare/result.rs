@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recipe::{Kind, Persistence, Recipe};
 use super::statistics::{Spread, spread};
-use crate::result::{Environment, RunResult};
+use crate::result::{Environment, RunResult, TlsUse};
 
 /// Version of this data model.
 pub const FORMAT: u32 = 1;
@@ -28,6 +28,19 @@ pub struct BrokerInfo {
     pub recipe: Recipe,
     /// As the program says it; `None` when it was not asked.
     pub version: Option<String>,
+    /// What its runs negotiated, and the sum of their handshakes; `None` without TLS.
+    pub tls: Option<TlsUse>,
+}
+
+impl BrokerInfo {
+    /// The version and what was negotiated, for people.
+    pub fn words(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("version not asked");
+        match &self.tls {
+            None => version.to_owned(),
+            Some(tls) => format!("{version}; {tls}"),
+        }
+    }
 }
 
 /// One scenario with its options, over all brokers.
@@ -66,17 +79,23 @@ pub enum Metric {
     P50Us,
     P99Us,
     P999Us,
+    CpuUsPerConnection,
+    ConnectP50Us,
+    ConnectP99Us,
     BytesPerConnection,
     WakeUpsPerS,
 }
 
 impl Metric {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::CpuUsPerDelivered,
         Self::DeliveredPerS,
         Self::P50Us,
         Self::P99Us,
         Self::P999Us,
+        Self::CpuUsPerConnection,
+        Self::ConnectP50Us,
+        Self::ConnectP99Us,
         Self::BytesPerConnection,
         Self::WakeUpsPerS,
     ];
@@ -88,6 +107,9 @@ impl Metric {
             Self::P50Us => "Latency p50, us",
             Self::P99Us => "Latency p99, us",
             Self::P999Us => "Latency p99.9, us",
+            Self::CpuUsPerConnection => "CPU time of the broker per connection that is made, us",
+            Self::ConnectP50Us => "Time to CONNACK p50, us",
+            Self::ConnectP99Us => "Time to CONNACK p99, us",
             Self::BytesPerConnection => "User memory per connection, bytes",
             Self::WakeUpsPerS => "Wake-ups of the broker per second",
         }
@@ -100,6 +122,7 @@ impl Metric {
     /// The figure; `None` when the run does not have it.
     pub fn of(self, run: &RunResult) -> Option<f64> {
         let latency = run.latency_us.as_ref();
+        let connect = run.connect_latency_us.as_ref();
         let broker = run.broker.as_ref();
         let seconds = run.measured_s;
         match self {
@@ -111,6 +134,13 @@ impl Metric {
             Self::P50Us => latency.map(|latency| latency.p50 as f64),
             Self::P99Us => latency.map(|latency| latency.p99 as f64),
             Self::P999Us => latency.map(|latency| latency.p999 as f64),
+            Self::CpuUsPerConnection => {
+                let made = connect.filter(|connect| connect.count > 0)?.count;
+                let broker = broker?;
+                Some((broker.cpu_user_s + broker.cpu_system_s) * 1e6 / made as f64)
+            }
+            Self::ConnectP50Us => connect.map(|connect| connect.p50 as f64),
+            Self::ConnectP99Us => connect.map(|connect| connect.p99 as f64),
             Self::BytesPerConnection => {
                 let broker = broker?;
                 let (before, after) = match (broker.anon_bytes_before, broker.anon_bytes_after) {

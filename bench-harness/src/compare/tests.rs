@@ -6,8 +6,11 @@ use super::recipe::{Kind, Persistence, Recipe};
 use super::result::{BrokerInfo, Cell, Comparison, FORMAT, Goal, Metric, RowResult};
 use super::{Style, goal_lines, page, tables, trouble};
 use crate::broker::Place;
+use crate::certificate::CertificateFiles;
 use crate::mqtt::Version;
-use crate::result::{BrokerUse, Counts, GeneratorUse, Pace, Parameters, Percentiles, RunResult};
+use crate::result::{
+    BrokerUse, Counts, GeneratorUse, Negotiated, Pace, Parameters, Percentiles, RunResult, TlsUse,
+};
 
 fn recipe(text: &str) -> Recipe {
     text.parse().unwrap()
@@ -18,7 +21,18 @@ fn place(version: Version) -> Place {
         port: 4_711,
         folder: PathBuf::from("/data/x"),
         version,
+        tls: None,
         cpus: vec![2, 3],
+    }
+}
+
+fn tls_place(version: Version) -> Place {
+    Place {
+        tls: Some(CertificateFiles {
+            cert: PathBuf::from("/data/c/cert.pem"),
+            key: PathBuf::from("/data/c/key.pem"),
+        }),
+        ..place(version)
     }
 }
 
@@ -126,10 +140,54 @@ fn ringway_acknowledges_as_asked() {
 }
 
 #[test]
+fn over_tls_every_broker_shows_the_same_certificate() {
+    let place = tls_place(Version::V50);
+    let launch = |text: &str| recipe(text).launch(&place, Persistence::Unused);
+
+    let address = "tls://127.0.0.1:4711?tls.cert=/data/c/cert.pem&tls.key=/data/c/key.pem";
+    let ringway = launch("ringway=r").arguments;
+    assert!(ringway.iter().any(|text| text == address), "{ringway:?}");
+    assert!(!ringway.iter().any(|text| text.contains("tcp://")));
+
+    let mosquitto = launch("mosquitto=m").files.remove(0).1;
+    let wanted = "listener 4711 127.0.0.1\ncertfile /data/c/cert.pem\nkeyfile /data/c/key.pem\n";
+    assert!(mosquitto.contains(wanted), "{mosquitto}");
+    assert_eq!(mosquitto.matches("listener").count(), 1);
+
+    let rumqttd = launch("rumqttd").files.remove(0).1;
+    let wanted = "[v5.1.tls]\ncertpath = \"/data/c/cert.pem\"\nkeypath = \"/data/c/key.pem\"\n";
+    assert!(rumqttd.ends_with(wanted), "{rumqttd}");
+
+    let command = launch("a=command: run --pair {cert}:{key} {port}").arguments;
+    let pair = "/data/c/cert.pem:/data/c/key.pem";
+    assert_eq!(command, ["--pair", pair, "4711"]);
+}
+
+#[test]
+fn a_command_has_the_certificate_s_places_with_tls_only() {
+    let check = |text: &str, is_tls| recipe(text).check(is_tls).is_ok();
+    let cases = [
+        ("a=command: run {cert} {key}", true, true),
+        ("a=command: run {cert} {key}", false, false),
+        ("a=command: run {cert}", true, false),
+        ("a=command: run {port}", true, false),
+        ("a=command: run {port}", false, true),
+        ("mosquitto", true, true),
+        ("floor", true, true),
+    ];
+    for (text, is_tls, is_right) in cases {
+        assert_eq!(check(text, is_tls), is_right, "{text}, TLS {is_tls}");
+    }
+}
+
+#[test]
 fn who_cannot_take_part_says_so() {
     let refuses = |text: &str, scenario: &str, persistence| {
-        recipe(text).refusal(scenario, persistence).is_some()
+        recipe(text).refusal(scenario, persistence, false).is_some()
     };
+    let over_tls = |text: &str| recipe(text).refusal("pairs-1-1", Persistence::Unused, true);
+    assert_eq!(over_tls("floor"), Some("the floor speaks no TLS"));
+    assert_eq!(over_tls("rumqttd"), None);
     let durable = "durable-p2p-1-1-1-1";
     assert!(refuses("floor", durable, Persistence::Off));
     assert!(refuses("floor", "wild-10", Persistence::Unused));
@@ -221,6 +279,7 @@ fn comparison(brokers: &[&str], rows: Vec<(Goal, Vec<Cell>)>) -> Comparison {
     let broker = |name: &&str| BrokerInfo {
         recipe: recipe(name),
         version: None,
+        tls: None,
     };
     Comparison {
         format: FORMAT,
@@ -247,10 +306,60 @@ fn figures_come_from_runs() {
         None,
         None,
         None,
+        None,
+        None,
+        None,
         Some(1_000.0),
         Some(5.0),
     ];
     assert_eq!(values, expected);
+}
+
+#[test]
+fn connections_have_a_cost_and_a_latency() {
+    let connect = |count| Percentiles {
+        count,
+        p50: 70,
+        p99: 900,
+        ..Percentiles::default()
+    };
+    let of = |count| {
+        let mut run = RunResult {
+            connect_latency_us: Some(connect(count)),
+            ..run(1.5)
+        };
+        let broker = run.broker.as_mut().unwrap();
+        (broker.cpu_user_s, broker.cpu_system_s) = (0.03, 0.01);
+        [
+            Metric::CpuUsPerConnection,
+            Metric::ConnectP50Us,
+            Metric::ConnectP99Us,
+        ]
+        .map(|metric| metric.of(&run))
+    };
+    assert_eq!(of(200), [Some(200.0), Some(70.0), Some(900.0)]);
+    assert_eq!(of(0)[0], None);
+}
+
+#[test]
+fn what_was_negotiated_is_told_of_each_broker() {
+    let cells = vec![cell(vec![run(1.0)]), Cell::default(), Cell::default()];
+    let mut comparison = comparison(&THREE, vec![(Goal::AtMost(1.0), cells)]);
+    assert_eq!(comparison.brokers[0].words(), "version not asked");
+    comparison.brokers[2].version = Some("m 2".to_owned());
+    let mut tls = TlsUse::default();
+    for is_resumed in [false, true, true] {
+        let negotiated = Negotiated {
+            version: "1.2".to_owned(),
+            cipher_suite: "SUITE".to_owned(),
+            key_exchange: (!is_resumed).then(|| "X25519".to_owned()),
+        };
+        tls.count(negotiated, is_resumed);
+    }
+    comparison.brokers[2].tls = Some(tls);
+    let words = "m 2; TLS 1.2 SUITE X25519, TLS 1.2 SUITE, 1 full handshakes, 2 resumed";
+    assert_eq!(comparison.brokers[2].words(), words);
+    assert!(page(&comparison).contains(words));
 }
 
 #[test]

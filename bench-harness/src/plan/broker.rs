@@ -36,6 +36,7 @@ pub(super) fn start(program: &Path, cores: u32, folder: &Path) -> Result<Measure
         port: free_port().map_err(|error| format!("no free port: {error}"))?,
         folder: fresh_folder(folder),
         version: Version::V50,
+        tls: None,
         cpus: Vec::new(),
     };
     let secure_port = free_port().map_err(|error| format!("no free port: {error}"))?;

@@ -39,8 +39,8 @@ impl Layers {
         }))
     }
 
-    /// What the two ends agreed on, and whether they went on with an earlier session; `None` without
-    /// TLS and before the end of its handshake.
+    /// What the two ends agreed on, and whether they went on with an earlier session; `None`
+    /// without TLS and before the end of its handshake.
     pub(crate) fn negotiated(&self) -> Option<(Negotiated, bool)> {
         let tls = self.tls.as_ref()?;
         let version = match tls.protocol_version()? {

@@ -136,6 +136,78 @@ fn wrong_usage_is_told_before_anything_runs() {
     );
 }
 
+/// Mosquitto where it is installed; a machine without it has nothing to compare.
+#[test]
+fn brokers_are_compared_over_tls() {
+    let mosquitto = Path::new("/usr/sbin/mosquitto");
+    if !mosquitto.is_file() {
+        return;
+    }
+    let folder = folder("tls");
+    let json = folder.join("c.json");
+    let output = compare(&folder, &["reconnect-storm-20", "tls-conn-10-50", "--tls"])
+        .args(["--tls-resume", "--broker", "mosquitto", "--broker", "floor"])
+        .args(["--rounds", "1", "--duration", "0.1", "--warm-up", "0"])
+        .args(["--lag-max-us", "10000000", "--json"])
+        .arg(&json)
+        .output()
+        .unwrap();
+    let (told, errors) = (text(&output.stdout), text(&output.stderr));
+    let read = fs::read_to_string(&json).expect(&errors);
+    let comparison: Comparison = serde_json::from_str(&read).unwrap();
+    for row in &comparison.rows {
+        let run = row.cells[0].runs.first().expect(&errors);
+        assert!(run.target.starts_with("tls://127.0.0.1:"), "{}", run.target);
+        assert_eq!(run.failures, [""; 0], "{errors}");
+        assert!(row.metrics.iter().all(|metric| metric.of(run).is_some()));
+        let refusal = row.cells[1].refusal.as_deref();
+        assert_eq!(refusal, Some("the floor speaks no TLS"));
+    }
+    let tls = comparison.brokers[0].tls.as_ref().expect(&errors);
+    let handshakes = (tls.full_handshakes, tls.resumed_handshakes);
+    assert_eq!(handshakes, (20 + 10, 60), "{told}");
+    let version = &tls.negotiated[0].version;
+    assert!(told.contains(&format!("; TLS {version} ")), "{told}");
+    assert_eq!(comparison.brokers[1].tls, None);
+    fs::remove_file(&json).unwrap();
+    // The certificate's folder is gone, too.
+    fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn what_tls_does_not_fit_is_wrong_usage() {
+    let cases = [
+        (
+            &["tls-conn-5-5", "--broker", "ringway"][..],
+            "compare brokers in it with --tls",
+        ),
+        (
+            &["--suite", "goals", "--tls", "--broker", "ringway"],
+            "the goals refer to the floor, which speaks no TLS",
+        ),
+        (
+            &["pairs-1-1", "--tls", "--broker", "a=command: b {port}"],
+            "a: with --tls a command needs {cert} and {key}",
+        ),
+        (
+            &["pairs-1-1", "--broker", "a=command: b {cert} {key}"],
+            "a: there is no {cert} and no {key} without --tls",
+        ),
+        (&["pairs-1-1", "--broker", "floor", "--tls-resume"], "--tls"),
+        (
+            &["pairs-1-1", "--broker", "floor", "--tls-version", "1.3"],
+            "--tls",
+        ),
+    ];
+    for (arguments, wanted) in cases {
+        let mut command = Command::new(PROGRAM);
+        let output = command.arg("compare").args(arguments).output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(wanted), "{arguments:?}: {told}");
+    }
+}
+
 /// A signal to the program ends its broker too, and removes its folder.
 #[test]
 fn an_interrupted_comparison_leaves_no_broker() {

@@ -242,13 +242,13 @@ fn a_missing_file_of_authorities_is_an_error() {
     assert!(error.contains("/nowhere/ca.pem"), "{error}");
 }
 
-fn run_over_tls(scenario: &str, name: &str, options: TlsOptions) -> RunResult {
+fn run_over_tls(scenario: &str, name: &str, options: &TlsOptions) -> RunResult {
     let (tls, path) = certificate(name);
     let address = start(Some(tls), false);
     let mut setup = setup(scenario, &format!("tls://127.0.0.1:{}", address.port()), 0);
     setup.tls = TlsOptions {
         ca: Some(path.clone()),
-        ..options
+        ..options.clone()
     };
     let result = control::run(&setup, None, &mut |_| {}).unwrap().result;
     std::fs::remove_file(path).unwrap();
@@ -271,7 +271,7 @@ fn clients_that_come_back_resume_when_asked() {
                 ..TlsOptions::default()
             };
             let name = format!("resume-{}-{resume}", version.name());
-            let result = run_over_tls("reconnect-storm-10", &name, options);
+            let result = run_over_tls("reconnect-storm-10", &name, &options);
             let tls = result.tls.unwrap();
             let expected = if resume { (10, 30) } else { (40, 0) };
             assert_eq!(handshakes(&tls), expected, "{name}");
@@ -284,7 +284,7 @@ fn clients_that_come_back_resume_when_asked() {
 
 #[test]
 fn a_result_says_what_was_negotiated() {
-    let result = run_over_tls("tls-conn-20-50", "negotiated", TlsOptions::default());
+    let result = run_over_tls("tls-conn-20-50", "negotiated", &TlsOptions::default());
     assert_eq!(result.connect_latency_us.unwrap().count, 20);
     let tls = result.tls.unwrap();
     let told = tls.to_string();
