@@ -31,6 +31,20 @@ fn names_have_the_suite_s_meaning() {
 }
 
 #[test]
+fn one_family_needs_tls_and_is_else_like_its_twin() {
+    let built = |name| build(name, &Options::default()).unwrap();
+    for family in FAMILIES {
+        let is_tls = family.form.starts_with("tls-");
+        assert_eq!(family.needs_tls, is_tls, "{}", family.form);
+    }
+    let (tls, tcp) = (built("tls-conn-10K-500@0.1"), built("conn-tcp-10K-500@0.1"));
+    assert_eq!((tls.needs_tls, tcp.needs_tls), (true, false));
+    assert_eq!(tls.parameters, tcp.parameters);
+    let steps = |scenario: &Scenario| format!("{:?}", scenario.load.steps);
+    assert_eq!(steps(&tls), steps(&tcp));
+}
+
+#[test]
 fn names_that_say_nothing_are_refused() {
     let names = [
         "",

@@ -211,7 +211,16 @@ fn what_tls_does_not_fit_is_wrong_usage() {
 /// A signal to the program ends its broker too, and removes its folder.
 #[test]
 fn an_interrupted_comparison_leaves_no_broker() {
-    let folder = folder("signal");
+    interrupted("signal", "sh {script} {dir}", &[]);
+}
+
+#[test]
+fn an_interrupted_comparison_leaves_no_certificate() {
+    interrupted("signal-tls", "sh {script} {cert} {key}", &["--tls"]);
+}
+
+fn interrupted(test: &str, broker: &str, more: &[&str]) {
+    let folder = folder(test);
     let note = folder.join("pid");
     let script = folder.join("broker.sh");
     let line = format!(
@@ -219,8 +228,10 @@ fn an_interrupted_comparison_leaves_no_broker() {
         note.display()
     );
     fs::write(&script, line).unwrap();
-    let broker = format!("a=command: sh {} {{dir}}", script.display());
+    let broker = broker.replace("{script}", &script.to_string_lossy());
+    let broker = format!("a=command: {broker}");
     let mut child = compare(&folder, &["pairs-1-10", "--broker", &broker])
+        .args(more)
         .spawn()
         .unwrap();
     let pid: u32 = loop {

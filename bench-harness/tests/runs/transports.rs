@@ -217,13 +217,16 @@ fn every_transport_carries_a_run() {
 
 #[test]
 fn unknown_certificates_are_refused_unless_asked_for() {
-    let (tls, _) = certificate("known");
+    let (tls, known) = certificate("known");
     let (_, other) = certificate("other");
     let address = start(Some(tls), false);
     let url = format!("tls://127.0.0.1:{}", address.port());
     let mut setup = setup("pairs-1-100", &url, 0);
-    setup.tls.ca = Some(other);
+    setup.tls.ca = Some(other.clone());
     let error = control::run(&setup, None, &mut |_| {}).err().unwrap();
+    for path in [known, other] {
+        std::fs::remove_file(path).unwrap();
+    }
     assert!(error.contains("certificate"), "{error}");
 
     setup.tls = TlsOptions {
