@@ -4,21 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::broker::{Broker, Launch, Place, free_port, fresh_folder};
+use crate::certificate::{Certificate, CertificateFiles};
 use crate::mqtt::Version;
 use crate::target::Target;
 use crate::transport::TlsOptions;
 
-/// In the broker's folder, made for it: ECDSA with P-256.
-const CERT: &str = "cert.pem";
-const KEY: &str = "key.pem";
 const HOW_TO_NAME: &str = "name the broker with --broker";
 
 /// A broker with a plain and a TLS listener.
 pub(super) struct Measured {
     pub broker: Broker,
     pub secure: Target,
-    /// Trusts the certificate of the TLS listener.
-    pub tls: TlsOptions,
+    certificate: Certificate,
 }
 
 impl Measured {
@@ -26,6 +23,14 @@ impl Measured {
         match is_tls {
             true => &self.secure,
             false => self.broker.target(),
+        }
+    }
+
+    /// Trusts the certificate of the TLS listener.
+    pub(super) fn tls(&self) -> TlsOptions {
+        TlsOptions {
+            ca: Some(self.certificate.files.cert.clone()),
+            ..TlsOptions::default()
         }
     }
 }
@@ -41,10 +46,9 @@ pub(super) fn start(program: &Path, cores: u32, folder: &Path) -> Result<Measure
     };
     let secure_port = free_port().map_err(|error| format!("no free port: {error}"))?;
     let secure: Target = format!("tls://127.0.0.1:{secure_port}").parse()?;
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]);
-    let made = made.map_err(|error| format!("a certificate: {error}"))?;
-    let path = |name: &str| place.folder.join(name).display().to_string();
-    let (cert, key) = (path(CERT), path(KEY));
+    let certificate = Certificate::make(folder)?;
+    let CertificateFiles { cert, key } = &certificate.files;
+    let (cert, key) = (cert.display(), key.display());
     let arguments = [
         "serve".to_owned(),
         format!("--listen=tcp://127.0.0.1:{}", place.port),
@@ -55,19 +59,13 @@ pub(super) fn start(program: &Path, cores: u32, folder: &Path) -> Result<Measure
     let launch = Launch {
         program: program.to_owned(),
         arguments: arguments.to_vec(),
-        files: vec![
-            (CERT, made.cert.pem()),
-            (KEY, made.signing_key.serialize_pem()),
-        ],
+        files: Vec::new(),
         how_to_install: HOW_TO_NAME.to_owned(),
     };
     Ok(Measured {
-        tls: TlsOptions {
-            ca: Some(place.folder.join(CERT)),
-            ..TlsOptions::default()
-        },
         broker: Broker::start(&launch, &place)?,
         secure,
+        certificate,
     })
 }
 

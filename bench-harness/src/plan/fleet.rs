@@ -124,7 +124,7 @@ impl FleetRun {
                 run_id: new_run_id(),
                 ..Options::default()
             },
-            tls: broker.tls.clone(),
+            tls: broker.tls(),
             ..Setup::new(
                 &scenario,
                 broker.target(self.kind == FleetKind::Secure).clone(),

@@ -349,7 +349,7 @@ impl Run {
                 ..Options::default()
             },
             cpus: generator_cpu(),
-            tls: broker.tls.clone(),
+            tls: broker.tls(),
             ..Setup::new(self.scenario, broker.target(self.is_tls).clone())
         };
         let mut probe = Probe::new(broker.broker.pid())?;
