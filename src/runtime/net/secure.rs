@@ -70,6 +70,7 @@ impl Net {
         buffer: u16,
         length: usize,
     ) {
+        self.make_room(shard, now, name, length);
         let bytes = self.rings.bytes_mut(name.slot, buffer, length);
         let Some(socket) = self.sockets.named_mut(name) else {
             return;
@@ -99,6 +100,15 @@ impl Net {
         }
         let received = tls.open(bytes, plain, buffers);
         self.on_opened(shard, now, name, received);
+    }
+
+    /// Before `length` bytes are held. A client may send as much as it likes behind its last part
+    /// of the handshake: then that part does not wait for its turn.
+    fn make_room(&mut self, shard: &mut Shard, now: Instant, name: SocketName, length: usize) {
+        let tls = self.sockets.named(name).and_then(|it| it.tls.as_ref());
+        if tls.is_some_and(|tls| tls.is_handshaking() && !tls.can_hold(length)) {
+            self.step_handshake_of(shard, now, name);
+        }
     }
 
     /// Once per turn.

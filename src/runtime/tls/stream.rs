@@ -115,12 +115,18 @@ impl TlsStream {
         self.heard_end
     }
 
+    /// Whether there is room for `count` more bytes of the handshake.
+    #[must_use]
+    pub const fn can_hold(&self, count: usize) -> bool {
+        self.partial.len() + count <= HANDSHAKE_BYTES_MAX
+    }
+
     /// Keeps bytes for the next [`TlsStream::step`].
     ///
     /// # Errors
     /// They are more than a handshake needs.
     pub fn hold(&mut self, received: &[u8], buffers: &mut Buffers) -> Result<(), TlsFault> {
-        if self.partial.len() + received.len() > HANDSHAKE_BYTES_MAX {
+        if !self.can_hold(received.len()) {
             return Err(TlsFault::TooMuch);
         }
         if self.partial.capacity() == 0 {
