@@ -50,7 +50,7 @@ counters! {
     sends_failed,
     /// TLS handshakes completed.
     tls_handshakes,
-    /// Parts of TLS handshakes that were dealt with, one per turn at most.
+    /// Parts of TLS handshakes that were dealt with.
     tls_handshake_steps,
     /// Connections closed because TLS failed: at the handshake, or by a record that is not one.
     tls_faults,

@@ -15,6 +15,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tracing::info;
 
+/// Parts of handshakes that are no whole message yet, or whose connection has ended: looked at in
+/// one turn at most.
+const CHEAP_STEPS_MAX: usize = 64;
+
 /// What the secure connections of a core share.
 #[derive(Debug, Default)]
 pub(super) struct Secure {
@@ -113,15 +117,18 @@ impl Net {
 
     /// Once per turn.
     pub(super) fn step_handshake(&mut self, shard: &mut Shard, now: Instant) {
-        while let Some(name) = self.secure.handshakes.pop_front() {
-            // One that has ended meanwhile costs nothing.
+        for _ in 0..CHEAP_STEPS_MAX {
+            let Some(name) = self.secure.handshakes.pop_front() else {
+                return;
+            };
             if self.step_handshake_of(shard, now, name) {
                 return;
             }
         }
     }
 
-    /// False: nothing waits for a step there.
+    /// False: it cost next to nothing. The connection has ended, or what came was no whole message,
+    /// as from a client that sends byte by byte; nobody else is to wait for that.
     fn step_handshake_of(&mut self, shard: &mut Shard, now: Instant, name: SocketName) -> bool {
         let Some(socket) = self.sockets.named_mut(name) else {
             return false;
@@ -133,12 +140,14 @@ impl Net {
         if !std::mem::take(&mut tls.waits_for_step) {
             return false;
         }
+        let unsent_before = tls.unsent().len();
         let received = tls.step(&mut self.secure.plain, &mut self.secure.buffers);
         let is_over = !tls.is_handshaking();
+        let is_dear = is_over || received.is_err() || tls.unsent().len() > unsent_before;
         self.counters.tls_handshake_steps += 1;
         self.counters.tls_handshakes += u64::from(is_over);
         self.on_opened(shard, now, name, received);
-        true
+        is_dear
     }
 
     /// Before the peer's end is taken note of: what it sent before counts.
