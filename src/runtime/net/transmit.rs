@@ -66,8 +66,8 @@ impl Sends {
         self.ready.push(name);
     }
 
-    /// Lays the records of a secure connection out. `more`: others follow when they are sent.
-    fn plan_sealed(&mut self, name: SocketName, records: &[u8], loud: bool, more: bool) {
+    /// Lays the records of a secure connection out.
+    fn plan_sealed(&mut self, name: SocketName, records: &[u8], loud: bool) {
         let first_piece = self.pieces.len();
         self.push_piece(records);
         self.under_way.push(Sending {
@@ -75,7 +75,7 @@ impl Sends {
             bytes: records.len(),
             first_piece,
             piece_count: 1,
-            loud: loud || more || records.len() >= self.loud_bytes,
+            loud: loud || records.len() >= self.loud_bytes,
         });
     }
 
@@ -167,8 +167,10 @@ impl Net {
             self.secure.unsealed.push(name);
         } else if !tls.unsent().is_empty() {
             tls.sending = true;
-            let more = socket.transmit.as_ref().is_some_and(|it| !it.is_empty());
-            self.sends.plan_sealed(name, tls.unsent(), loud, more);
+            // The shard waits for the end of a large transmit, however small its last part is.
+            tls.in_parts |= socket.transmit.as_ref().is_some_and(|it| !it.is_empty());
+            let loud = loud || tls.in_parts;
+            self.sends.plan_sealed(name, tls.unsent(), loud);
         }
     }
 
@@ -272,6 +274,9 @@ impl Net {
             return;
         };
         socket.was_blocked = false;
+        if let Some(tls) = &mut socket.tls {
+            tls.in_parts = false;
+        }
         // Without one it was the TLS stream's own.
         let transmit = socket.transmit.take();
         if let State::Open(connection) = socket.state {

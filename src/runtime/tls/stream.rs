@@ -68,6 +68,8 @@ pub struct TlsStream {
     sent: usize,
     /// The driver is sending [`TlsStream::unsent`]; it must not move meanwhile.
     pub sending: bool,
+    /// The driver's present transmit is more than one send.
+    pub in_parts: bool,
     /// In the driver's list of handshakes.
     pub waits_for_step: bool,
     /// A step was made.
@@ -90,6 +92,7 @@ impl TlsStream {
             out: Vec::new(),
             sent: 0,
             sending: false,
+            in_parts: false,
             waits_for_step: false,
             has_begun: false,
             said_end: false,
