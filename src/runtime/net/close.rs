@@ -5,8 +5,8 @@
 //! connection, and the peer may then never see the last bytes (a DISCONNECT with its reason).
 
 use super::Net;
-use super::operation::{Operation, UserData};
-use super::socket::{Closing, SocketName, Sockets, State};
+use super::operation::{Completion, Operation, UserData};
+use super::socket::{Closing, ShutDown, SocketName, Sockets, State};
 use crate::base::time::Instant;
 use crate::shard::Shard;
 use crate::shard::interface::{self, CloseCause};
@@ -80,11 +80,7 @@ impl Net {
         self.log_close(now, name, cause);
         self.sockets.forget(connection);
         if let Some(socket) = self.sockets.named_mut(name) {
-            socket.state = State::Closing(Box::new(Closing {
-                cause,
-                last,
-                shut_down: false,
-            }));
+            socket.state = State::Closing(Closing::new(cause, last));
             // To see the peer's end, and to leave nothing unread.
             if !socket.peer_ended {
                 self.want_receive(name);
@@ -170,22 +166,41 @@ impl Net {
         let done = socket.peer_ended || closing.cause == CloseCause::ClientDisconnected;
         if done {
             self.release_counted(shard, name);
-        } else if !closing.shut_down {
-            closing.shut_down = true;
+        } else if closing.shut_down == ShutDown::Before {
+            closing.shut_down = ShutDown::UnderWay;
             self.shut_down(now, name);
         }
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Tells the peer that nothing more comes. The kernel does it on a thread of its own and looks
+    /// only there which socket the slot holds: until it is done the slot must hold this one.
     fn shut_down(&mut self, now: Instant, name: SocketName) {
-        let entry = opcode::Shutdown::new(self.rings.fixed(name.slot), libc::SHUT_WR)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS);
-        self.rings
-            .push_at(name.slot, entry, UserData::plain(Operation::Ignored));
+        let entry = opcode::Shutdown::new(self.rings.fixed(name.slot), libc::SHUT_WR).build();
+        let user_data = UserData::new(Operation::ShutDown, name.slot, name.generation);
+        self.rings.push_at(name.slot, entry, user_data);
         self.close_deadlines
             .linger
             .push_back((now + LINGER_TIME, name));
+    }
+
+    /// The kernel has told the peer, or could not.
+    pub(super) fn on_shut_down(&mut self, shard: &mut Shard, now: Instant, completion: Completion) {
+        let name = SocketName {
+            slot: completion.user_data.index(),
+            generation: completion.user_data.generation(),
+        };
+        let Some(socket) = self.sockets.named_mut(name) else {
+            return;
+        };
+        let State::Closing(closing) = &mut socket.state else {
+            return;
+        };
+        closing.shut_down = ShutDown::Done;
+        if closing.is_due {
+            self.release_counted(shard, name);
+        } else {
+            self.advance_close(shard, now, name);
+        }
     }
 
     /// Closes what has had its time.
@@ -210,8 +225,20 @@ impl Net {
         }
     }
 
-    /// Closes a socket that was counted at its listener.
+    /// Closes a socket that was counted at its listener, now or when its shutdown is done.
     pub(super) fn release_counted(&mut self, shard: &mut Shard, name: SocketName) {
+        let state = self.sockets.named_mut(name).map(|it| &mut it.state);
+        if let Some(State::Closing(closing)) = state
+            && closing.shut_down == ShutDown::UnderWay
+        {
+            closing.is_due = true;
+            return;
+        }
+        self.release_at_once(shard, name);
+    }
+
+    /// The same whatever the kernel is at: no other socket may come into the slot.
+    pub(super) fn release_at_once(&mut self, shard: &mut Shard, name: SocketName) {
         if let Some(socket) = self.sockets.named(name) {
             let listener = socket.origin.listener;
             self.leave_listener(listener);

@@ -251,6 +251,7 @@ impl Net {
             Operation::Accept => self.on_accept(shard, now, completion),
             Operation::Receive => self.on_receive(shard, now, completion),
             Operation::Writable => self.on_writable(completion),
+            Operation::ShutDown => self.on_shut_down(shard, now, completion),
             Operation::HandOver => self.on_hand_over_sent(shard, completion),
             Operation::File => self.on_file_done(completion),
             Operation::Event => self.woken.by_event = true,
@@ -298,7 +299,7 @@ impl Net {
     pub(crate) fn release_all(&mut self, shard: &mut Shard) {
         let names: Vec<_> = self.sockets.names().collect();
         for name in names {
-            self.release_counted(shard, name);
+            self.release_at_once(shard, name);
         }
     }
 }

@@ -5,13 +5,15 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Operation {
-    /// Its completion tells nothing: cancellations, closes, shutdowns.
+    /// Its completion tells nothing: cancellations, closes.
     Ignored,
     Accept,
     Receive,
     Send,
     /// A socket that did not take everything is writable again.
     Writable,
+    /// The peer was told that nothing more comes.
+    ShutDown,
     /// A descriptor was sent to another core's ring.
     HandOver,
     /// Another core woke this one; the kernel posts it here for the sender.
@@ -26,12 +28,13 @@ pub(super) enum Operation {
     File,
 }
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 12] = [
     Operation::Ignored,
     Operation::Accept,
     Operation::Receive,
     Operation::Send,
     Operation::Writable,
+    Operation::ShutDown,
     Operation::HandOver,
     Operation::Doorbell,
     Operation::Event,

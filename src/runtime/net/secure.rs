@@ -207,11 +207,7 @@ impl Net {
         match socket.state {
             State::Open(connection) => {
                 let cause = CloseCause::ProtocolError("TLS failed");
-                socket.state = State::Closing(Box::new(Closing {
-                    cause,
-                    last: None,
-                    shut_down: false,
-                }));
+                socket.state = State::Closing(Closing::new(cause, None));
                 // It could not be sealed any more, and would keep the alert waiting.
                 let unsent = socket.transmit.take();
                 self.sockets.forget(connection);

@@ -38,8 +38,28 @@ pub(super) enum State {
 pub(super) struct Closing {
     pub(super) cause: CloseCause,
     pub(super) last: Option<Box<Transmit>>,
-    /// The peer was told that nothing more comes.
-    pub(super) shut_down: bool,
+    pub(super) shut_down: ShutDown,
+    /// To be closed as soon as the shutdown allows it.
+    pub(super) is_due: bool,
+}
+
+impl Closing {
+    pub(super) fn new(cause: CloseCause, last: Option<Box<Transmit>>) -> Box<Self> {
+        Box::new(Self {
+            cause,
+            last,
+            shut_down: ShutDown::Before,
+            is_due: false,
+        })
+    }
+}
+
+/// How far the peer was told that nothing more comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ShutDown {
+    Before,
+    UnderWay,
+    Done,
 }
 
 #[derive(Debug)]
