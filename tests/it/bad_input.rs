@@ -1,47 +1,12 @@
 //! Bad input costs the one who sent it, within its deadline, and nobody else.
 
+use crate::healthy::Healthy;
 use crate::raw::{
     Raw, connect, connect_v5, connect_v311, packet, publish_v5, string, subscribe_v5,
 };
 use crate::support::{Broker, wait_until};
 use std::io::Write;
 use std::time::Duration;
-
-/// A client beside the bad ones: it must notice nothing.
-struct Healthy {
-    raw: Raw,
-    rounds: u16,
-}
-
-impl Healthy {
-    fn start(broker: &Broker) -> Self {
-        let mut raw = Raw::connected(broker, "healthy");
-        raw.send(&subscribe_v5("healthy/#", 1));
-        assert_eq!(raw.packet(), [0x90, 4, 0, 1, 0, 1]);
-        Self { raw, rounds: 0 }
-    }
-
-    /// One message to itself, there and back.
-    fn check(&mut self) {
-        self.rounds += 1;
-        self.raw.send(&publish_v5(
-            "healthy/beat",
-            1,
-            self.rounds,
-            &self.rounds.to_be_bytes(),
-        ));
-        let (first, second) = (self.raw.packet(), self.raw.packet());
-        let (ack, message) = if first[0] == 0x40 {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        let [high, low] = self.rounds.to_be_bytes();
-        assert_eq!(ack[..4], [0x40, 2, high, low]);
-        assert!(message.ends_with(&self.rounds.to_be_bytes()));
-        self.raw.send(&packet(0x40, &message[16..18]));
-    }
-}
 
 /// Bytes after a successful 5.0 CONNECT -> reason code of the DISCONNECT that must follow.
 fn malformed_packets() -> Vec<(&'static str, Vec<u8>, u8)> {
@@ -290,4 +255,27 @@ fn client_that_never_reads_is_closed() {
     let grown_kib = broker.status_kib("RssAnon").saturating_sub(rss_before);
     assert!(grown_kib < 64 << 10, "grew by {grown_kib} KiB");
     assert!(broker.stop().success());
+}
+
+/// The kernel ends the sending side of a bad client's socket on a thread of its own, which may be
+/// late: whoever gets the place of that socket must not be hit by it.
+#[test]
+fn bad_clients_that_leave_at_once_hurt_nobody_who_takes_their_place() {
+    const ROUNDS: usize = 1500;
+    let broker = Broker::start(1, &[]);
+    for round in 0..ROUNDS {
+        let bad: Vec<Raw> = (0..8)
+            .map(|_| {
+                let mut bad = Raw::open(&broker);
+                bad.send(&[0xc0, 0]);
+                bad.stream.shutdown(std::net::Shutdown::Both).unwrap();
+                bad
+            })
+            .collect();
+        let mut good: Vec<Raw> = (0..8).map(|_| Raw::open(&broker)).collect();
+        for (number, raw) in good.iter_mut().enumerate() {
+            raw.connect(&format!("good-{round}-{number}"));
+        }
+        drop(bad);
+    }
 }

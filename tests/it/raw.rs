@@ -2,11 +2,11 @@
 
 use crate::support::{Broker, PATIENCE};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
-/// A socket with a read timeout.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+/// A socket with a read timeout, or what encrypts on top of it.
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
 /// CONNECT of MQTT 5.0, clean start, keep alive 0, no properties.
@@ -35,7 +35,13 @@ pub(crate) fn connect(
 
 /// SUBSCRIBE of 5.0 with packet identifier 1.
 pub(crate) fn subscribe_v5(filter: &str, qos: u8) -> Vec<u8> {
-    let mut body = vec![0, 1, 0];
+    subscribe(5, filter, qos)
+}
+
+/// SUBSCRIBE of 3.1.1 (4) or 5.0 (5) with packet identifier 1.
+pub(crate) fn subscribe(level: u8, filter: &str, qos: u8) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    body.extend((level == 5).then_some(0));
     body.extend(string(filter));
     body.push(qos);
     packet(0x82, &body)
@@ -43,11 +49,16 @@ pub(crate) fn subscribe_v5(filter: &str, qos: u8) -> Vec<u8> {
 
 /// PUBLISH of 5.0 without properties.
 pub(crate) fn publish_v5(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
+    publish(5, topic, qos, packet_id, payload)
+}
+
+/// PUBLISH of 3.1.1 (4) or 5.0 (5) without properties.
+pub(crate) fn publish(level: u8, topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = string(topic);
     if qos > 0 {
         body.extend(packet_id.to_be_bytes());
     }
-    body.push(0);
+    body.extend((level == 5).then_some(0));
     body.extend(payload);
     packet(0x30 | (qos << 1), &body)
 }
@@ -72,27 +83,40 @@ pub(crate) fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A socket that does not wait for ever, and sends each write at once.
+pub(crate) fn dial(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the broker accepts");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    stream.set_nodelay(true).expect("a TCP socket");
+    stream
+}
+
 impl Raw {
     pub(crate) fn open(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.address).expect("the broker accepts");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout can be set");
-        stream.set_nodelay(true).expect("a TCP socket");
+        let stream = dial(broker.address);
         Self { stream }
     }
 
     /// Connected as a 5.0 client.
     pub(crate) fn connected(broker: &Broker, client_id: &str) -> Self {
         let mut raw = Self::open(broker);
-        raw.send(&connect_v5(client_id));
-        let connack = raw.packet();
+        raw.connect(client_id);
+        raw
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// CONNECT as a 5.0 client, and its CONNACK.
+    pub(crate) fn connect(&mut self, client_id: &str) {
+        self.send(&connect_v5(client_id));
+        let connack = self.packet();
         assert_eq!(
             (connack[0], connack[3]),
             (0x20, 0),
             "CONNACK: {connack:02x?}"
         );
-        raw
     }
 
     /// Sends; a broker that has closed already is no failure here.

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 /// A running `ringway serve`. Dropping it stops the process.
 pub(crate) struct Broker {
     child: Child,
+    /// Of the first listener.
     pub(crate) address: SocketAddr,
+    /// Of all listeners, in the order of the configuration.
+    pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) data_dir: PathBuf,
     /// The data directory outlives this process of the broker.
     keeps_data: bool,
@@ -81,10 +84,11 @@ impl Broker {
                 }
             }
         });
-        let (address, start_log) = wait_for_ready(&mut child, &log);
+        let (addresses, start_log) = wait_for_ready(&mut child, &log);
         Self {
             child,
-            address,
+            address: addresses[0],
+            addresses,
             data_dir,
             keeps_data: false,
             start_log,
@@ -103,6 +107,22 @@ impl Broker {
     /// Lines logged since the last call.
     pub(crate) fn log_lines(&self) -> Vec<String> {
         self.log.try_iter().collect()
+    }
+
+    /// Waits for a line of the log with `part` in it, which must come after the last such call.
+    pub(crate) fn wait_for_log(&self, part: &str) -> String {
+        wait_until(part, || {
+            self.log.try_iter().find(|line| line.contains(part))
+        })
+    }
+
+    /// Stops the broker as an operator would and returns what it logged since the last look, its
+    /// counters last.
+    pub(crate) fn stop_for_log(&mut self) -> Vec<String> {
+        let status = self.stop();
+        assert_eq!(status.code(), Some(0));
+        // Ends with the pipe, when all of it was read.
+        self.log.iter().collect()
     }
 
     pub(crate) fn signal(&self, signal: i32) {
@@ -167,16 +187,14 @@ impl Drop for Broker {
     }
 }
 
-fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> (SocketAddr, Vec<String>) {
+fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> (Vec<SocketAddr>, Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
     while Instant::now() < deadline {
         match log.recv_timeout(Duration::from_millis(100)) {
             Ok(line) => {
-                if let Some(rest) = line.strip_prefix("ready tcp://") {
-                    let address = rest.split_whitespace().next().unwrap_or_default();
-                    let address = address.parse().expect("the ready line names an address");
-                    return (address, seen);
+                if let Some(rest) = line.strip_prefix("ready ") {
+                    return (addresses(rest), seen);
                 }
                 seen.push(line);
             }
@@ -188,6 +206,31 @@ fn wait_for_ready(child: &mut Child, log: &Receiver<String>) -> (SocketAddr, Vec
         }
     }
     panic!("the broker was not ready in time: {seen:#?}");
+}
+
+/// Of the URLs of a ready line, whatever their scheme.
+fn addresses(ready: &str) -> Vec<SocketAddr> {
+    let urls = ready
+        .split_whitespace()
+        .map_while(|it| it.split_once("://"));
+    let addresses: Vec<_> = urls
+        .map(|(_, address)| address.parse().expect("the ready line names an address"))
+        .collect();
+    assert!(!addresses.is_empty(), "no URL: ready {ready}");
+    addresses
+}
+
+/// A counter in the summary that the broker logs at its end.
+pub(crate) fn counter(log: &[String], name: &str) -> u64 {
+    let stopped = log.iter().rfind(|line| line.contains("stopped"));
+    let stopped = stopped.expect("the broker logs its counters");
+    let start = stopped.find(&format!(" {name}: ")).expect("a counter") + name.len() + 3;
+    let digits = stopped[start..].split(|it: char| !it.is_ascii_digit());
+    digits
+        .take(1)
+        .collect::<String>()
+        .parse()
+        .expect("a number")
 }
 
 /// A directory of its own for each caller, below the build's own directory for test data.
