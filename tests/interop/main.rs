@@ -1,6 +1,7 @@
 //! Real clients against the real process: mosquitto_pub and mosquitto_sub, Mosquitto's bridge,
 //! Eclipse Paho (Python),
-//! MQTT.js and rumqttc, each at every QoS and protocol version it has, on one core and on two.
+//! MQTT.js and rumqttc, each at every QoS and protocol version it has, on one core and on two, and
+//! over TLS 1.2 and 1.3 what can.
 //!
 //! `tests/run` installs the clients; a missing one fails the test with that advice.
 #![allow(
@@ -10,8 +11,11 @@
 )]
 
 mod bridge;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod mosquitto;
 mod rumqtt;
+mod secure;
 #[path = "../support/mod.rs"]
 mod support;
 

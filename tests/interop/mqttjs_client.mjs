@@ -1,16 +1,24 @@
 // Drives the broker with MQTT.js: every QoS, wildcards, 3.1, 3.1.1 and 5.0.
-// Usage: node mqttjs_client.mjs MQTT_JS_MODULE PORT VERSION   (VERSION: 3, 4 or 5)
+// Usage: node mqttjs_client.mjs MQTT_JS_MODULE PORT VERSION [CA_FILE TLS_VERSION]
+// (VERSION: 3, 4 or 5; TLS_VERSION: 1.2 or 1.3)
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 
-const [modulePath, port, versionText] = process.argv.slice(2)
+const [modulePath, port, versionText, caFile, tlsVersion] = process.argv.slice(2)
 const { default: mqtt } = await import(pathToFileURL(modulePath))
 const version = Number(versionText)
 const prefix = `mqttjs/${version}`
 const count = 50
 
+const tls = caFile && {
+  ca: readFileSync(caFile),
+  minVersion: `TLSv${tlsVersion}`,
+  maxVersion: `TLSv${tlsVersion}`
+}
 const connect = (clientId) =>
-  mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, {
+  mqtt.connectAsync(`${tls ? 'mqtts' : 'mqtt'}://127.0.0.1:${port}`, {
+    ...tls,
     clientId,
     protocolVersion: version,
     protocolId: version === 3 ? 'MQIsdp' : 'MQTT',

@@ -1,8 +1,10 @@
 """Drives the broker with Eclipse Paho: every QoS, wildcards, both protocol versions.
 
-Usage: paho_client.py PORT VERSION   (VERSION: 3, 4 or 5). Exits with 1 and a reason on failure.
+Usage: paho_client.py PORT VERSION [CA_FILE TLS_VERSION]   (VERSION: 3, 4 or 5; TLS_VERSION: 1.2 or
+1.3). Exits with 1 and a reason on failure.
 """
 
+import ssl
 import sys
 import threading
 
@@ -12,6 +14,7 @@ from paho.mqtt.properties import Properties
 
 PORT = int(sys.argv[1])
 VERSION = {"3": mqtt.MQTTv31, "4": mqtt.MQTTv311, "5": mqtt.MQTTv5}[sys.argv[2]]
+CA_FILE, TLS_VERSION = sys.argv[3:5] if len(sys.argv) > 3 else (None, None)
 PREFIX = f"paho/{sys.argv[2]}"
 COUNT = 50
 PATIENCE_S = 30
@@ -27,6 +30,11 @@ def client(name):
         connected.set()
 
     one.on_connect = on_connect
+    if CA_FILE:
+        context = ssl.create_default_context(cafile=CA_FILE)
+        version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[TLS_VERSION]
+        context.minimum_version = context.maximum_version = version
+        one.tls_set_context(context)
     one.connect("127.0.0.1", PORT, keepalive=30)
     one.loop_start()
     assert connected.wait(PATIENCE_S), "no CONNACK"
