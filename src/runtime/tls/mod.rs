@@ -7,6 +7,8 @@
 
 mod buffers;
 mod gate;
+#[cfg(test)]
+mod mutated;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -18,11 +18,11 @@ const RECORD_BYTES: usize = 1 << 14;
 /// What a record adds: header, nonce, tag and content type, rounded up.
 const RECORD_EXTRA_BYTES: usize = 64;
 /// What may wait of a handshake: a chain of client certificates needs some KiB.
-const HANDSHAKE_BYTES_MAX: usize = 32 << 10;
+pub(super) const HANDSHAKE_BYTES_MAX: usize = 32 << 10;
 /// What may wait of one record (RFC 5246 section 6.2.3, the longer ones), with what came with it.
-const PARTIAL_BYTES_MAX: usize = RECORD_BYTES + 2048 + 5 + 4096;
+pub(super) const PARTIAL_BYTES_MAX: usize = RECORD_BYTES + 2048 + 5 + 4096;
 /// Records that wait for the socket; one record more may be on top.
-const OUT_BYTES_MAX: usize = 64 << 10;
+pub(super) const OUT_BYTES_MAX: usize = 64 << 10;
 
 /// What became of received bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +116,12 @@ impl TlsStream {
     #[must_use]
     pub const fn has_ended(&self) -> bool {
         self.heard_end
+    }
+
+    /// Bytes that wait for the rest of a record or of a handshake message.
+    #[cfg(test)]
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.partial.len()
     }
 
     /// Whether there is room for `count` more bytes of the handshake.

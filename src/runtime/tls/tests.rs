@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A directory with an authority, a server's certificate and a client's.
-struct Files {
+pub(super) struct Files {
     dir: PathBuf,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Files {
-    fn make(test: &str) -> Self {
+    pub(super) fn make(test: &str) -> Self {
         let name = format!("ringway-tls-{test}-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&dir).unwrap();
@@ -46,7 +46,7 @@ impl Files {
         self.dir.join(name)
     }
 
-    fn settings(&self) -> TlsSettings {
+    pub(super) fn settings(&self) -> TlsSettings {
         TlsSettings {
             cert: self.path("server.pem"),
             key: self.path("server.key"),
@@ -57,7 +57,7 @@ impl Files {
         }
     }
 
-    fn client(&self, version: TlsVersion, with_certificate: bool) -> ClientConnection {
+    pub(super) fn client(&self, version: TlsVersion, with_certificate: bool) -> ClientConnection {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_file(self.path("ca.pem")).unwrap();
         roots.add(ca).unwrap();
@@ -89,12 +89,12 @@ impl Drop for Files {
 }
 
 /// A client and the broker's stream, joined by hand.
-struct Pair {
-    client: ClientConnection,
-    stream: TlsStream,
-    buffers: Buffers,
+pub(super) struct Pair {
+    pub(super) client: ClientConnection,
+    pub(super) stream: TlsStream,
+    pub(super) buffers: Buffers,
     /// What the stream has opened.
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
     /// What the client has opened.
     received: Vec<u8>,
     /// Bytes that reach the stream at one time.
@@ -103,7 +103,10 @@ struct Pair {
 
 impl Pair {
     fn new(settings: &TlsSettings, client: ClientConnection) -> Self {
-        let gate = Gate::open(settings).unwrap();
+        Self::at(&Gate::open(settings).unwrap(), client)
+    }
+
+    pub(super) fn at(gate: &Gate, client: ClientConnection) -> Self {
         Self {
             client,
             stream: TlsStream::new(gate.config()).unwrap(),
@@ -115,7 +118,7 @@ impl Pair {
     }
 
     /// Carries bytes both ways until nobody has any.
-    fn exchange(&mut self) -> Result<Received, TlsFault> {
+    pub(super) fn exchange(&mut self) -> Result<Received, TlsFault> {
         let mut outcome = Ok(Received::Open);
         loop {
             let mut to_stream = Vec::new();
@@ -141,7 +144,7 @@ impl Pair {
         }
     }
 
-    fn deliver(&mut self, piece: &mut [u8]) -> Result<Received, TlsFault> {
+    pub(super) fn deliver(&mut self, piece: &mut [u8]) -> Result<Received, TlsFault> {
         let (plain, buffers) = (&mut self.plain, &mut self.buffers);
         if self.stream.is_handshaking() {
             self.stream.hold(piece, buffers)?;
@@ -383,14 +386,7 @@ fn a_reload_takes_all_files_or_none() {
     let files = Files::make("reload");
     let gate = Gate::open(&files.settings()).unwrap();
     let handshake = |gate: &Gate| {
-        let mut pair = Pair {
-            client: files.client(TlsVersion::V1_3, false),
-            stream: TlsStream::new(gate.config()).unwrap(),
-            buffers: Buffers::default(),
-            plain: Vec::new(),
-            received: Vec::new(),
-            piece_bytes: 4096,
-        };
+        let mut pair = Pair::at(gate, files.client(TlsVersion::V1_3, false));
         pair.exchange().unwrap();
         pair.client.peer_certificates().unwrap()[0].to_vec()
     };
