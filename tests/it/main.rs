@@ -9,6 +9,7 @@
 mod bad_input;
 #[path = "../support/certificates.rs"]
 mod certificates;
+mod client_tls;
 mod durability;
 mod first_message;
 mod fleet;
