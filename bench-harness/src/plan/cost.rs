@@ -11,10 +11,11 @@
 //! | durable delivery, sync | records for persistent sessions, and batches of them |
 //!
 //! Packets, bytes and durable records are work that is always there; reads, writes, records of TLS
-//! and wake-ups depend on how messages come. In full batches they vanish, one message at a time they
-//! are nearly all there is. Between these two ends the number of wake-ups decides: an event wakes a
-//! core only if it sleeps, so a core that is busy for a share `b` of its time is woken by `1 - b` of
-//! events. How many events a message has is fitted to the context switches of open loops.
+//! and wake-ups depend on how messages come. In full batches they vanish, one message at a time
+//! they are nearly all there is. Between these two ends the number of wake-ups decides: an event
+//! wakes a core only if it sleeps, so a core that is busy for a share `b` of its time is woken by
+//! `1 - b` of the events. How many events a message has is fitted to the context switches of open
+//! loops.
 
 use super::data::{LAG_US_MAX, TrafficPoint};
 use super::linear::{self, Row, dot};

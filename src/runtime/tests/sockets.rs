@@ -339,8 +339,8 @@ fn vanishing_clients_leave_nothing_behind() {
     assert_eq!(net.hand_overs_in, net.hand_overs_out);
 }
 
-/// The kernel ends a socket's sending side on a thread of its own. Until it is done the slot must not
-/// be another socket's, which would be hit in its place.
+/// The kernel ends a socket's sending side on a thread of its own. Until it is done the slot must
+/// not be another socket's, which would be hit in its place.
 #[test]
 fn refused_clients_that_go_at_once_take_no_other_along() {
     const REFUSED: u64 = 6_000;
