@@ -192,6 +192,23 @@ fn large_and_many_messages_pass_both_ways() {
     }
 }
 
+/// TLS 1.3: the client takes new keys and asks the broker to do so, too (RFC 8446 section 4.6.3).
+#[test]
+fn keys_may_be_renewed() {
+    let authority = Authority::new();
+    let broker = start(&authority, 1);
+    let config = config(&authority, VERSIONS[1], None);
+    let mut raw = Raw::secure_connected(&broker, &config, "renews");
+    raw.send(&subscribe_v5("renewed", 0));
+    assert_eq!(raw.packet()[0], 0x90);
+    for number in 0..100 {
+        raw.stream.connection.refresh_traffic_keys().unwrap();
+        let publish = publish_v5("renewed", 0, 0, &[number]);
+        raw.send(&publish);
+        assert_eq!(raw.packet(), publish);
+    }
+}
+
 #[test]
 fn storm_of_clients_is_let_in() {
     const CLIENTS: usize = 500;

@@ -3,7 +3,9 @@
 use crate::certificates::Authority;
 use crate::raw::{Raw, connect_v5, packet, publish_v5, subscribe_v5};
 use crate::support::{Broker, counter, wait_until};
-use crate::tls_stream::{End, VERSIONS, assert_will, config, connect_with_will, healthy, start};
+use crate::tls_stream::{
+    End, Tls, VERSIONS, assert_will, config, connect_with_will, healthy, start,
+};
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -65,6 +67,29 @@ fn ends_are_said_and_heard() {
         let goodbye = vec![0xe0, 1, 0x8b];
         assert_eq!(raw.until_end(), (vec![goodbye], End::Notified));
     }
+}
+
+/// Handshakes that are under way do not hold a stop up.
+#[test]
+fn stop_ends_handshakes() {
+    let authority = Authority::new();
+    let mut broker = start(&authority, &[]);
+    let mut healthy = healthy(&broker, &authority);
+    let mut under_way = Vec::new();
+    for version in VERSIONS {
+        let config = config(&authority, version, None);
+        for _ in 0..20 {
+            let mut tls = Tls::dial(broker.address, &config);
+            let hello = tls.records();
+            let cut = hello.len() / (1 + under_way.len() % 2);
+            tls.socket.write_all(&hello[..cut]).unwrap();
+            under_way.push(tls);
+        }
+    }
+    healthy.check();
+    let log = broker.stop_for_log();
+    assert_eq!(counter(&log, "tls_faults"), 0);
+    assert_eq!(counter(&log, "tls_handshakes"), 1);
 }
 
 /// Resident memory of the process that no file is behind, in bytes.
