@@ -204,13 +204,16 @@ impl Drop for Running {
 
 /// Reads the files of the listeners' TLS again; those that cannot be used change nothing.
 fn reload(gates: &[Arc<Gate>]) {
+    let mut count = 0;
     for gate in gates {
-        if let Err(error) = gate.reload() {
-            warn!(%error, "not reloaded: the listener goes on as before");
+        match gate.reload() {
+            Ok(()) => count += 1,
+            Err(error) => warn!(%error, "not reloaded: the listener goes on as before"),
         }
     }
     info!(
-        listeners = gates.len(),
+        listeners = count,
+        of = gates.len(),
         "SIGHUP: certificates are read again"
     );
 }

@@ -339,34 +339,6 @@ fn vanishing_clients_leave_nothing_behind() {
     assert_eq!(net.hand_overs_in, net.hand_overs_out);
 }
 
-/// The kernel ends a socket's sending side on a thread of its own. Until it is done the slot must
-/// not be another socket's, which would be hit in its place.
-#[test]
-fn refused_clients_that_go_at_once_take_no_other_along() {
-    const REFUSED: u64 = 6_000;
-    let broker = Broker::start(&options(1));
-    let address = broker.ready.addresses[0];
-    let refused = std::thread::spawn(move || {
-        let mut random = Random::new(5);
-        for _ in 0..REFUSED {
-            let mut client = Client::open(address);
-            client.send(b"\xf0\0nonsense");
-            // About when the broker has seen it.
-            std::thread::sleep(Duration::from_micros(random.below(60)));
-        }
-    });
-    let mut served = 0;
-    while !refused.is_finished() {
-        let mut client = broker.client().connected("good");
-        client.ping();
-        served += 1;
-    }
-    refused.join().unwrap();
-    assert!(served > 20, "{served}");
-    let (net, _) = broker.stop().sums();
-    assert_eq!(net.accepts, net.closes, "{net:?}");
-}
-
 fn reset_at_close(stream: &TcpStream) {
     let linger = libc::linger {
         l_onoff: 1,
