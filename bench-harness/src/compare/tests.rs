@@ -41,6 +41,7 @@ fn brokers_are_named_by_kind_label_and_program() {
     let cases = [
         ("ringway=/a/b", "ringway", Kind::Ringway, "/a/b"),
         ("ringway-none=/a", "ringway-none", Kind::RingwayNone, "/a"),
+        ("ringway-spin=/a", "ringway-spin", Kind::RingwaySpin, "/a"),
         ("ringway-os:old=/a", "old", Kind::RingwayOs, "/a"),
         ("mosquitto=m", "mosquitto", Kind::Mosquitto, "m"),
         ("rumqttd", "rumqttd", Kind::Rumqttd, "rumqttd"),
@@ -127,6 +128,7 @@ fn ringway_acknowledges_as_asked() {
         ("ringway=r", Persistence::Off, "none"),
         ("ringway-os=r", Persistence::On, "os"),
         ("ringway-none=r", Persistence::On, "none"),
+        ("ringway-spin=r", Persistence::On, "disk"),
     ];
     for (text, persistence, ack) in cases {
         let launch = recipe(text).launch(&place(Version::V311), persistence);
@@ -136,6 +138,11 @@ fn ringway_acknowledges_as_asked() {
             "{text}: {:?}",
             launch.arguments
         );
+        let spins = launch
+            .arguments
+            .windows(2)
+            .any(|it| it == ["--spin-us", "20"]);
+        assert_eq!(spins, text.starts_with("ringway-spin"), "{text}");
     }
 }
 
