@@ -13,12 +13,16 @@ const HOW_TO_NAME: &str = "name the broker with --broker";
 
 /// A broker with a plain and a TLS listener.
 pub(super) struct Measured {
-    pub broker: Broker,
-    pub secure: Target,
+    broker: Broker,
+    secure: Target,
     certificate: Certificate,
 }
 
 impl Measured {
+    pub(super) fn pid(&self) -> u32 {
+        self.broker.pid()
+    }
+
     pub(super) fn target(&self, is_tls: bool) -> &Target {
         match is_tls {
             true => &self.secure,

@@ -152,7 +152,7 @@ fn check_fleet(
         end_bytes: fleet::kernel_bytes_of_an_end()?,
     };
     let broker = broker::start(&order.program, fit.cores, &order.folder)?;
-    let mut probe = Probe::new(broker.broker.pid())?;
+    let mut probe = Probe::new(broker.pid())?;
     let show = &mut |status: Status<'_>| witness.show(status);
     let point = run.measure(&broker, &mut probe, show)?;
     let Some(last) = point.steps.last() else {

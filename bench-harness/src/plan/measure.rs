@@ -237,7 +237,7 @@ fn measure_fleets(
         FleetKind::Secure,
     ] {
         let broker = broker::start(&order.program, cores, &order.folder)?;
-        let mut probe = Probe::new(broker.broker.pid())?;
+        let mut probe = Probe::new(broker.pid())?;
         let fleet = FleetRun {
             kind,
             cores,
@@ -352,7 +352,7 @@ impl Run {
             tls: broker.tls(),
             ..Setup::new(self.scenario, broker.target(self.is_tls).clone())
         };
-        let mut probe = Probe::new(broker.broker.pid())?;
+        let mut probe = Probe::new(broker.pid())?;
         let result = control::run(&setup, Some(&mut probe), show)?.result;
         Ok((result, probe))
     }

@@ -24,7 +24,8 @@ const CHEAP_STEPS_MAX: usize = 64;
 pub(super) struct Secure {
     /// By listener.
     gates: Vec<Option<Arc<Gate>>>,
-    /// Connections with bytes for their handshake, each once; bounded by the sockets.
+    /// Connections with bytes for their handshake. A few may have ended since, or made their step
+    /// already because they had to; that is found out when their turn comes.
     handshakes: VecDeque<SocketName>,
     /// Connections that can send nothing any more: closed in the next turn.
     pub(super) unsealed: Vec<SocketName>,

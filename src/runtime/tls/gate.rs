@@ -30,6 +30,16 @@ pub struct TlsFileError {
     pub what: String,
 }
 
+impl TlsFileError {
+    fn new(key: &'static str, path: &Path, what: impl Into<String>) -> Self {
+        Self {
+            key,
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+}
+
 impl fmt::Display for TlsFileError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, path, what } = self;
@@ -76,16 +86,11 @@ impl Gate {
 
 fn read(settings: &TlsSettings) -> Result<ServerConfig, TlsFileError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let error = |key, path: &Path, what: String| TlsFileError {
-        key,
-        path: path.to_owned(),
-        what,
-    };
     let chain: Vec<CertificateDer<'static>> = read_all("tls.cert", &settings.cert, "certificate")?;
     let key = read_key(&settings.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(settings.min_version))
-        .map_err(|reason| error("tls.cert", &settings.cert, reason.to_string()))?;
+        .map_err(|reason| TlsFileError::new("tls.cert", &settings.cert, reason.to_string()))?;
     let builder = match &settings.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => builder.with_client_cert_verifier(verifier(settings, path, provider)?),
@@ -95,19 +100,19 @@ fn read(settings: &TlsSettings) -> Result<ServerConfig, TlsFileError> {
         .map_err(|reason| match reason {
             rustls::Error::InconsistentKeys(_) => {
                 let cert = settings.cert.display();
-                error(
+                TlsFileError::new(
                     "tls.key",
                     &settings.key,
                     format!("is not the key of {cert}"),
                 )
             }
-            reason => error("tls.cert", &settings.cert, reason.to_string()),
+            reason => TlsFileError::new("tls.cert", &settings.cert, reason.to_string()),
         })?;
     // Tickets, which the clients keep: the broker remembers no session, and no core waits for a
     // lock of another one's.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new()
-        .map_err(|reason| error("tls.cert", &settings.cert, reason.to_string()))?;
+        .map_err(|reason| TlsFileError::new("tls.cert", &settings.cert, reason.to_string()))?;
     config.send_tls13_tickets = 1;
     Ok(config)
 }
@@ -127,16 +132,11 @@ fn verifier(
     authorities: &Path,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsFileError> {
-    let error = |key, path: &Path, what: String| TlsFileError {
-        key,
-        path: path.to_owned(),
-        what,
-    };
     let mut roots = RootCertStore::empty();
     for certificate in read_all("tls.client_ca", authorities, "certificate")? {
-        roots
-            .add(certificate)
-            .map_err(|reason| error("tls.client_ca", authorities, reason.to_string()))?;
+        roots.add(certificate).map_err(|reason| {
+            TlsFileError::new("tls.client_ca", authorities, reason.to_string())
+        })?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let mut named = ("tls.client_ca", authorities);
@@ -151,7 +151,7 @@ fn verifier(
     }
     builder
         .build()
-        .map_err(|reason| error(named.0, named.1, reason.to_string()))
+        .map_err(|reason| TlsFileError::new(named.0, named.1, reason.to_string()))
 }
 
 /// All items of one kind in a PEM file: at least one.
@@ -160,11 +160,7 @@ fn read_all<T: PemObject>(
     path: &Path,
     kind: &str,
 ) -> Result<Vec<T>, TlsFileError> {
-    let error = |what: String| TlsFileError {
-        key,
-        path: path.to_owned(),
-        what,
-    };
+    let error = |what: String| TlsFileError::new(key, path, what);
     let text = read_file(path).map_err(error)?;
     let items: Result<Vec<T>, pem::Error> = T::pem_slice_iter(&text).collect();
     match items {
@@ -177,11 +173,7 @@ fn read_all<T: PemObject>(
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
-    let error = |what: String| TlsFileError {
-        key: "tls.key",
-        path: path.to_owned(),
-        what,
-    };
+    let error = |what: String| TlsFileError::new("tls.key", path, what);
     let text = read_file(path).map_err(error)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|reason| {
         match reason {
